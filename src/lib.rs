@@ -1,0 +1,26 @@
+//! `tubesock` gives an unmodified program its own TCP/IP stack in user space, without root.
+//!
+//! The rooms, in dependency order: a file uses only rooms above its own.
+//!
+//! ```text
+//!   time error config            plain values: the clock's type, errno, settings
+//!   sys/                         the only room that calls the kernel; clock and entropy enter here
+//!   observe/                     the log and the trace of calls and segments
+//!   link/                        carries IP packets: pair, capture
+//!   ip tcp/ udp icmp             protocol values, sans-IO
+//!   engine/                      demultiplexer, ports, listeners, sockets, timers
+//!   nat/                         the link whose far side is a second engine, ended at kernel sockets
+//!   bridge/                      near and far ends of a descriptor: stream, datagram, listener
+//!   host/                        one engine, its link and its bridge; who drives them
+//!   resolver/                    getaddrinfo's rules; DNS over the stack's UDP and TCP
+//!   calls/                       what POSIX says of each call and option
+//!   abi/                         pointers and errno: every call once, generic over the way to the kernel;
+//!                                from it `tube_*` here and the bare names in `preload/`
+//! ```
+
+pub mod config;
+pub mod error;
+pub mod link;
+pub mod observe;
+pub mod sys;
+pub mod time;

@@ -1,0 +1,302 @@
+//! A link around a link that writes every packet to a file: pcapng, link type RAW, nanoseconds, whole packets, with
+//! the direction as the program sees it. Wireshark and tshark open it while it grows.
+//!
+//! Every host appends a section of its own (header and interface, which name the program), and several can share a
+//! file. A packet belongs to the section header before it, so a host that finds that the file grew behind its back
+//! writes its header again, together with the packet, in one write(2). Two hosts that write at the same instant can
+//! still give one packet to the other's section; the file stays valid, because the sections differ only in the name.
+//!
+//! A write that fails (a full disk) ends the capture with a line in the log; the packets flow on.
+
+use crate::link::{Capabilities, Link, Packet};
+use crate::sys;
+use crate::sys::append::Appender;
+use crate::time::Instant;
+use core::time::Duration;
+use pcap_file::pcapng::PcapNgWriter;
+use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
+use pcap_file::pcapng::blocks::interface_description::{
+    InterfaceDescriptionBlock, InterfaceDescriptionOption,
+};
+use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
+use pcap_file::{DataLink, Endianness, PcapResult};
+use rustix::fd::BorrowedFd;
+use std::borrow::Cow;
+use std::path::Path;
+
+/// A link whose packets are captured.
+pub struct Capture<L> {
+    link: L,
+    /// None when writing has failed.
+    file: Option<File>,
+}
+
+impl<L: Link> Capture<L> {
+    /// Captures to `path`, which is made when there is none, and otherwise appended to.
+    pub fn new(link: L, path: &Path) -> std::io::Result<Capture<L>> {
+        Ok(Capture { link, file: Some(File::open(path)?) })
+    }
+
+    fn record(&mut self, packet: &[u8], direction: Direction, now: Instant) {
+        let Some(file) = &mut self.file else { return };
+        if let Err(error) = file.write(packet, direction, now) {
+            tracing::error!("the capture ends here, without what follows: {error}");
+            self.file = None;
+        }
+    }
+}
+
+impl<L: Link> Link for Capture<L> {
+    fn capabilities(&self) -> Capabilities {
+        self.link.capabilities()
+    }
+
+    fn receive(&mut self, now: Instant) -> Option<Packet> {
+        let packet = self.link.receive(now)?;
+        self.record(&packet, Direction::Inbound, now);
+        Some(packet)
+    }
+
+    fn transmit(&mut self, packet: Packet, now: Instant) {
+        self.record(&packet, Direction::Outbound, now);
+        self.link.transmit(packet, now);
+    }
+
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        self.link.wake()
+    }
+
+    fn deadline(&mut self) -> Option<Instant> {
+        self.link.deadline()
+    }
+
+    fn busy(&self) -> bool {
+        self.link.busy()
+    }
+
+    fn progress(&self) -> u64 {
+        self.link.progress()
+    }
+}
+
+/// The two low bits of the option epb_flags (draft-ietf-opsawg-pcapng 4.3.1).
+#[derive(Clone, Copy)]
+enum Direction {
+    Inbound = 1,
+    Outbound = 2,
+}
+
+/// The file, and how to write to it.
+struct File {
+    out: Appender,
+    /// Header and interface of our section.
+    section: Vec<u8>,
+    /// Encodes; holds a record until it is written.
+    encoder: PcapNgWriter<Vec<u8>>,
+    /// Where the file ends if nobody else writes to it.
+    end: Option<u64>,
+    /// The origin of `Instant` since the Unix epoch, taken once: a step of the clock must not reorder packets.
+    epoch: Duration,
+}
+
+impl File {
+    fn open(path: &Path) -> std::io::Result<File> {
+        let out = Appender::open(path)?;
+        let mut encoder = encoder().expect("writing to memory does not fail");
+        let section = core::mem::take(encoder.get_mut());
+        out.append(&section)?;
+        let end = out.size();
+        Ok(File { out, section, encoder, end, epoch: Duration::from_nanos(sys::epoch_offset_nanos()) })
+    }
+
+    fn write(&mut self, packet: &[u8], direction: Direction, now: Instant) -> std::io::Result<()> {
+        let size = self.out.size();
+        let record = self.encoder.get_mut();
+        record.clear();
+        if size != self.end {
+            record.extend_from_slice(&self.section);
+        }
+        let block = EnhancedPacketBlock {
+            interface_id: 0,
+            timestamp: self.epoch + Duration::from_micros(now.micros()),
+            original_len: packet.len() as u32,
+            data: Cow::Borrowed(packet),
+            options: vec![EnhancedPacketOption::Flags(direction as u32)],
+        };
+        self.encoder.write_pcapng_block(block).expect("interface 0 is described, and memory takes all");
+        let record = self.encoder.get_ref();
+        self.out.append(record)?;
+        self.end = size.map(|size| size + record.len() as u64);
+        Ok(())
+    }
+}
+
+/// An encoder whose buffer holds our section header and interface description.
+fn encoder() -> PcapResult<PcapNgWriter<Vec<u8>>> {
+    let program = format!("{}[{}]", sys::program_name(), sys::process_id());
+    let application = format!("tubesock {} in {program}", env!("CARGO_PKG_VERSION"));
+    let section = SectionHeaderBlock {
+        endianness: Endianness::native(),
+        options: vec![
+            SectionHeaderOption::Hardware(Cow::Borrowed(std::env::consts::ARCH)),
+            SectionHeaderOption::OS(Cow::Borrowed("Linux")),
+            SectionHeaderOption::UserApplication(Cow::Owned(application)),
+        ],
+        ..SectionHeaderBlock::default()
+    };
+    let interface = InterfaceDescriptionBlock {
+        linktype: DataLink::RAW,
+        // No limit.
+        snaplen: 0,
+        options: vec![
+            InterfaceDescriptionOption::IfName(Cow::Borrowed("tubesock")),
+            InterfaceDescriptionOption::IfDescription(Cow::Owned(program)),
+            // 10^-9 seconds: `pcap_file` writes nanoseconds, whatever this says.
+            InterfaceDescriptionOption::IfTsResol(9),
+        ],
+    };
+    let mut encoder = PcapNgWriter::with_section_header(Vec::new(), section)?;
+    encoder.write_pcapng_block(interface)?;
+    Ok(encoder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pcap_file::pcapng::{Block, PcapNgReader};
+    use std::collections::VecDeque;
+    use std::path::PathBuf;
+
+    /// Gives back what it was handed.
+    #[derive(Default)]
+    struct Echo(VecDeque<Packet>);
+
+    impl Link for Echo {
+        fn capabilities(&self) -> Capabilities {
+            Capabilities { mtu: 1500, checksums: false }
+        }
+        fn receive(&mut self, _now: Instant) -> Option<Packet> {
+            self.0.pop_front()
+        }
+        fn transmit(&mut self, packet: Packet, _now: Instant) {
+            self.0.push_back(packet);
+        }
+    }
+
+    /// A file name of this test's own; the file is removed at the end.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Scratch {
+            Scratch(std::env::temp_dir().join(format!("tubesock-capture-{name}-{}", sys::process_id())))
+        }
+
+        fn blocks(&self) -> Vec<Block<'static>> {
+            let bytes = std::fs::read(&self.0).expect("the capture was written");
+            let mut reader = PcapNgReader::new(&bytes[..]).expect("a section header");
+            // The reader keeps the first header for itself.
+            let mut blocks = vec![Block::SectionHeader(reader.section().clone())];
+            while let Some(block) = reader.next_block() {
+                blocks.push(block.expect("a whole block").into_owned());
+            }
+            blocks
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    fn packets(blocks: &[Block<'static>]) -> Vec<(Vec<u8>, Vec<EnhancedPacketOption<'static>>)> {
+        blocks
+            .iter()
+            .filter_map(|block| match block {
+                Block::EnhancedPacket(packet) => Some((packet.data.to_vec(), packet.options.clone())),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn both_directions_with_their_times() {
+        let scratch = Scratch::new("directions");
+        let mut link = Capture::new(Echo::default(), &scratch.0).expect("a writable temporary directory");
+        let now = sys::now();
+        link.transmit(vec![0x45, 1, 2], now);
+        assert_eq!(link.receive(now + Duration::from_micros(7)), Some(vec![0x45, 1, 2]));
+        assert_eq!(link.receive(now), None);
+
+        let blocks = scratch.blocks();
+        let data = vec![0x45, 1, 2];
+        assert_eq!(
+            packets(&blocks),
+            [
+                (data.clone(), vec![EnhancedPacketOption::Flags(2)]),
+                (data, vec![EnhancedPacketOption::Flags(1)])
+            ]
+        );
+        let times: Vec<Duration> =
+            blocks.iter().filter_map(|block| Some(block.clone().into_enhanced_packet()?.timestamp)).collect();
+        assert_eq!(times[1] - times[0], Duration::from_micros(7));
+        let age = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970").abs_diff(times[0]);
+        assert!(age < Duration::from_secs(60), "dated {age:?} from now");
+    }
+
+    #[test]
+    fn a_section_names_the_program() {
+        let scratch = Scratch::new("section");
+        drop(Capture::new(Echo::default(), &scratch.0).expect("a writable temporary directory"));
+        let program = format!("{}[{}]", sys::program_name(), sys::process_id());
+        let blocks = scratch.blocks();
+        let [Block::SectionHeader(section), Block::InterfaceDescription(interface)] = &blocks[..] else {
+            panic!("{blocks:?}")
+        };
+        let named = |option: &SectionHeaderOption| matches!(option, SectionHeaderOption::UserApplication(name) if name.ends_with(&program));
+        assert!(section.options.iter().any(named), "{section:?}");
+        assert_eq!((interface.linktype, interface.snaplen), (DataLink::RAW, 0));
+        assert!(interface.options.contains(&InterfaceDescriptionOption::IfTsResol(9)));
+    }
+
+    #[test]
+    fn two_hosts_in_one_file_keep_their_packets_apart() {
+        let scratch = Scratch::new("two");
+        let now = sys::now();
+        let mut first = Capture::new(Echo::default(), &scratch.0).expect("a writable temporary directory");
+        let mut second = Capture::new(Echo::default(), &scratch.0).expect("a writable temporary directory");
+        first.transmit(vec![1], now);
+        first.transmit(vec![2], now);
+        second.transmit(vec![3], now);
+        let kinds: Vec<String> = scratch
+            .blocks()
+            .iter()
+            .map(|block| match block {
+                Block::SectionHeader(_) => "header".into(),
+                Block::InterfaceDescription(_) => "interface".into(),
+                Block::EnhancedPacket(packet) => format!("{:?}", packet.data),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let expected = "header interface header interface header interface [1] [2] header interface [3]";
+        assert_eq!(kinds.join(" "), expected);
+    }
+
+    #[test]
+    fn a_full_disk_does_not_stop_the_packets() {
+        let mut link =
+            Capture::new(Echo::default(), Path::new("/dev/null")).expect("/dev/null can be written");
+        let full = Appender::open(Path::new("/dev/full")).expect("/dev/full can be opened");
+        link.file.as_mut().expect("it has just been opened").out = full;
+        link.transmit(vec![0x45], Instant::ZERO);
+        assert!(link.file.is_none());
+        assert_eq!(link.receive(Instant::ZERO), Some(vec![0x45]));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_an_error() {
+        let error =
+            Capture::new(Echo::default(), Path::new("/nowhere/at/all")).err().map(|error| error.kind());
+        assert_eq!(error, Some(std::io::ErrorKind::NotFound));
+    }
+}

@@ -1,0 +1,5 @@
+//! What a person can see of the work: the log, the trace of calls and packets.
+
+pub mod log;
+pub mod packet;
+pub mod trace;

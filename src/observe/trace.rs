@@ -1,0 +1,108 @@
+//! The trace: a line a call and a line a packet, in the file of TUBESOCK_TRACE. `tubesock demo` draws its ladder from
+//! it; so can any other program.
+//!
+//! ```text
+//! MICROSECONDS PID call DESCRIPTOR NAME(ARGUMENTS) = RESULT
+//! MICROSECONDS PID > PACKET        the program's side sent it
+//! MICROSECONDS PID < PACKET        it came to the program's side
+//!
+//! 812345678 4711 call 5 connect(5, 10.0.2.2:80) = 0
+//! 812345702 4711 > TCP 10.0.2.15:49152 10.0.2.2:80 SYN seq=7 ack=0 win=65535 len=0 <mss 1460>
+//! ```
+//!
+//! The time is CLOCK_MONOTONIC, one clock for all processes of a machine, and for a call it is the time at which the
+//! program made it. A call's line is written when its result is known, so lines are not in the order of their times.
+//! A packet is as `observe::packet` shows it. Every line is one write(2) to a file opened with O_APPEND: several
+//! processes can share the file. A line that cannot be written is lost.
+
+use crate::observe::packet::Summary;
+use crate::sys;
+use crate::sys::append::Appender;
+use crate::time::Instant;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
+
+static ENABLED: AtomicBool = AtomicBool::new(false);
+static FILE: OnceLock<Appender> = OnceLock::new();
+
+/// Whether a trace is being written: one relaxed atomic load.
+pub fn enabled() -> bool {
+    ENABLED.load(Ordering::Relaxed)
+}
+
+/// Opens the file (append). Once; later calls do nothing.
+pub fn start(path: &std::path::Path) -> std::io::Result<()> {
+    if FILE.get().is_none() {
+        FILE.get_or_init({
+            let file = Appender::open(path)?;
+            || file
+        });
+        ENABLED.store(true, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// A call of the program on a descriptor of ours, made at `now`. `detail` is the arguments and the result as strace
+/// would show them: `(5, 10.0.2.2:80) = 0`. Of a call that makes a descriptor, `fd` is the new one.
+pub fn call(now: Instant, name: &str, fd: i32, detail: fmt::Arguments<'_>) {
+    write(now, format_args!("call {fd} {name}{detail}"));
+}
+
+/// A packet on the link. `outgoing` from the program's point of view.
+pub fn packet(now: Instant, outgoing: bool, packet: &[u8]) {
+    write(now, format_args!("{} {}", if outgoing { '>' } else { '<' }, Summary(packet)));
+}
+
+fn write(now: Instant, what: fmt::Arguments<'_>) {
+    if let Some(file) = FILE.get() {
+        // A full disk ends the trace, not the program's work.
+        let _ = file.append(line(now, what).as_bytes());
+    }
+}
+
+fn line(now: Instant, what: fmt::Arguments<'_>) -> String {
+    let mut line = format!("{} {} {what}", now.micros(), sys::process_id());
+    if line.contains('\n') {
+        line = line.replace('\n', "\\n");
+    }
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_line() {
+        let pid = sys::process_id();
+        let now = Instant::from_micros(42);
+        assert_eq!(
+            line(now, format_args!("call 5 send(5, \"a\nb\") = 3")),
+            format!("42 {pid} call 5 send(5, \"a\\nb\") = 3\n")
+        );
+    }
+
+    /// The only test of this process that starts the trace: it can be started once.
+    #[test]
+    fn calls_and_packets_are_appended() {
+        assert!(!enabled());
+        let path = std::env::temp_dir().join(format!("tubesock-trace-{}", sys::process_id()));
+        start(&path).expect("a writable temporary directory");
+        assert!(enabled());
+        call(Instant::from_micros(1), "connect", 5, format_args!("(5, {}) = 0", "10.0.2.2:80"));
+        packet(Instant::from_micros(2), true, &[]);
+        packet(Instant::from_micros(3), false, &[0x45]);
+        let text = std::fs::read_to_string(&path).expect("the trace was written");
+        std::fs::remove_file(&path).expect("it was there a moment ago");
+        let pid = sys::process_id();
+        for line in [
+            format!("1 {pid} call 5 connect(5, 10.0.2.2:80) = 0\n"),
+            format!("2 {pid} > malformed len=0\n"),
+            format!("3 {pid} < malformed len=1\n"),
+        ] {
+            assert!(text.contains(&line), "{line:?} is missing in {text:?}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! AF_UNIX sockets in the abstract namespace: what near ends, far ends and listeners of a host are made of.
+
+use crate::error::Result;
+use crate::sys::descriptors::{Internal, Owned, internal};
+use rustix::fd::{AsFd, AsRawFd};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, sockopt,
+};
+
+/// A new, unconnected socket.
+pub fn socket(kind: SocketType, flags: SocketFlags) -> Result<Owned> {
+    Ok(rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?.into())
+}
+
+/// Takes a name for as long as the result lives; None when somebody has it.
+pub fn claim(name: &[u8]) -> Option<Internal> {
+    let claim = socket(SocketType::DGRAM, SocketFlags::CLOEXEC).ok()?;
+    bind(&claim, name).ok()?;
+    Some(internal(claim))
+}
+
+/// Two datagram sockets, connected to each other.
+pub fn datagram_pair(flags: SocketFlags) -> Result<(Owned, Owned)> {
+    let (one, other) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    Ok((one.into(), other.into()))
+}
+
+/// Binds to an abstract name of at most 107 bytes.
+pub fn bind(fd: impl AsFd, name: &[u8]) -> Result<()> {
+    Ok(rustix::net::bind(fd, &SocketAddrUnix::new_abstract_name(name)?)?)
+}
+
+/// Connects to an abstract name. EAGAIN when the listener's backlog is full.
+pub fn connect(fd: impl AsFd, name: &[u8]) -> Result<(), Errno> {
+    rustix::net::connect(fd, &SocketAddrUnix::new_abstract_name(name)?)
+}
+
+/// Connects to an abstract name without ever waiting, also when the socket is a blocking one.
+pub fn connect_at_once(fd: impl AsFd, name: &[u8]) -> Result<()> {
+    let flags = rustix::fs::fcntl_getfl(&fd)?;
+    if flags.contains(OFlags::NONBLOCK) {
+        return Ok(connect(fd, name)?);
+    }
+    rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
+    let connected = connect(&fd, name);
+    rustix::fs::fcntl_setfl(&fd, flags)?;
+    Ok(connected?)
+}
+
+/// Listens.
+pub fn listen(fd: impl AsFd, backlog: i32) -> Result<()> {
+    Ok(rustix::net::listen(fd, backlog)?)
+}
+
+/// Accepts, without waiting: the listener is non-blocking.
+pub fn accept(fd: impl AsFd) -> Result<Owned, Errno> {
+    rustix::net::accept_with(fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC).map(Owned::from)
+}
+
+/// The abstract name that a socket is bound to, given to `look`.
+pub fn local_name<T>(fd: impl AsFd, look: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+    let address = SocketAddrUnix::try_from(rustix::net::getsockname(fd).ok()?).ok()?;
+    look(address.abstract_name()?)
+}
+
+/// The abstract name of the peer, given to `look`.
+pub fn peer_name<T>(fd: impl AsFd, look: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+    let address = SocketAddrUnix::try_from(rustix::net::getpeername(fd).ok()??).ok()?;
+    look(address.abstract_name()?)
+}
+
+/// The process at the other end, as the kernel recorded it when they connected; of a listener, the one that made it
+/// listen (SO_PEERCRED). None for a process that this one's pid namespace does not show.
+pub fn peer_process(fd: impl AsFd) -> Option<u32> {
+    let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = size_of::<libc::ucred>();
+    let (fd, place) = (fd.as_fd().as_raw_fd(), &raw mut credentials);
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_PEERCRED);
+    // SAFETY: a ucred and its length, both ours.
+    let result: i32 = unsafe { crate::system_call!(SYS_getsockopt, fd, level, name, place, &raw mut length) };
+    let process = u32::try_from(credentials.pid).ok()?;
+    (result == 0 && process != 0).then_some(process)
+}
+
+/// Receives without waiting.
+pub fn receive(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    rustix::net::recv(fd, buffer, RecvFlags::DONTWAIT).map(|(_, length)| length)
+}
+
+/// Sends without waiting and without SIGPIPE.
+pub fn send(fd: impl AsFd, bytes: &[u8]) -> Result<usize, Errno> {
+    rustix::net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+}
+
+/// No more bytes from this end.
+pub fn shutdown_write(fd: impl AsFd) {
+    // Fails only when the other end is gone, which the next event reports.
+    let _ = rustix::net::shutdown(fd, Shutdown::Write);
+}
+
+/// Whether the other end has something of ours that it has not read (SIOCOUTQ).
+pub fn unread_by_peer(fd: impl AsFd) -> bool {
+    const SIOCOUTQ: rustix::ioctl::Opcode = 0x5411;
+    // SAFETY: SIOCOUTQ of sockets writes one int.
+    let request = unsafe { rustix::ioctl::Getter::<SIOCOUTQ, core::ffi::c_int>::new() };
+    // SAFETY: the request and its type fit, as above.
+    unsafe { rustix::ioctl::ioctl(fd, request) }.is_ok_and(|unread| unread > 0)
+}
+
+/// The size of the send buffer in the kernel's accounting (SO_SNDBUF).
+pub fn send_buffer(fd: impl AsFd) -> Result<usize> {
+    Ok(sockopt::socket_send_buffer_size(fd)?)
+}
