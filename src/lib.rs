@@ -19,8 +19,13 @@
 //! ```
 
 pub mod config;
+pub mod engine;
 pub mod error;
+pub mod icmp;
+pub mod ip;
 pub mod link;
 pub mod observe;
 pub mod sys;
+pub mod tcp;
 pub mod time;
+pub mod udp;

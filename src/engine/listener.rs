@@ -1,0 +1,276 @@
+//! Listeners: SYN queue and accept queue; and offers, the requests that no listener takes.
+//!
+//! A SYN that finds a queue full is not reset, as on Linux, but neither is it dropped at once: it is kept as it came and
+//! answered when there is room, which spares a client of a short backlog the second until its next try. Only when
+//! `LATE_MAX` wait is one dropped. The SYN queue is a bound on memory: an entry is a whole connection, whose buffers
+//! nothing has touched yet.
+#![forbid(unsafe_code)]
+
+use super::address::FourTuple;
+use super::socket::{Body, LateRequest, Listener, Offer, Open, Owner, Seen, Stream};
+use super::time_wait::Entry;
+use super::{Domain, Engine, Incoming, Path, Refusal, SocketId};
+use crate::error::{Error, Result};
+use crate::icmp::Unreachable;
+use crate::ip;
+use crate::link::Packet;
+use crate::tcp::{Connection, Segment};
+use crate::time::Instant;
+
+/// Connections in SYN-RECEIVED for one listener.
+const SYN_QUEUE_MAX: usize = 256;
+
+/// SYNs that wait for room in the queues of one listener.
+const LATE_MAX: usize = 256;
+
+/// Sockets that wait for `admit` or `refuse`.
+const OFFERS_MAX: usize = 1024;
+
+impl Listener {
+    /// listen(2): at most `backlog` + 1 wait, those counted that are about to.
+    pub(super) fn is_full(&self) -> bool {
+        let promised = self.queue.len() + self.embryos.len();
+        self.hold || promised > self.backlog || self.embryos.len() >= SYN_QUEUE_MAX
+    }
+
+    /// Keeps a SYN for later; one that comes again takes the place of the first. False when too many wait.
+    fn keep(&mut self, request: LateRequest) -> bool {
+        let key = |segment: &Segment| (segment.source, segment.destination);
+        match self.late.iter().position(|late| key(&late.segment) == key(&request.segment)) {
+            Some(again) => self.late[again] = request,
+            None if self.late.len() < LATE_MAX => self.late.push_back(request),
+            None => return false,
+        }
+        true
+    }
+
+    /// The next SYN that can be answered now.
+    fn next_late(&mut self) -> Option<LateRequest> {
+        if self.is_full() { None } else { self.late.pop_front() }
+    }
+}
+
+impl Engine {
+    /// listen(2), again to change the backlog: at most `backlog` + 1 connections wait in the accept queue. A
+    /// socket not bound gets a port. EADDRINUSE, EINVAL when connected.
+    pub fn listen(&mut self, id: SocketId, backlog: usize, now: Instant) -> Result<()> {
+        let socket = self.sockets.find_mut(id).ok_or(Error::BadDescriptor)?;
+        match &mut socket.body {
+            Body::Stream(Stream::Listening(listener)) => {
+                listener.backlog = backlog;
+                return Ok(());
+            }
+            Body::Stream(Stream::Fresh) => {}
+            Body::Stream(_) => return Err(Error::InvalidArgument),
+            Body::Datagram(_) => return Err(Error::NotSupported),
+        }
+        if socket.bound.is_none() {
+            self.bind_to(id, None, 0, now)?;
+        }
+        let socket = self.sockets.find_mut(id).expect("found above");
+        let bound = socket.bound.expect("bound above");
+        let claim = socket.claim(bound.address);
+        if self.stream_ports.listened(bound.port, &claim) {
+            return Err(Error::AddressInUse);
+        }
+        self.stream_ports.set_listening(socket.bound, id);
+        socket.body = Body::Stream(Stream::Listening(Listener { backlog, ..Listener::default() }));
+        Ok(())
+    }
+
+    /// The first established connection of the accept queue, now a socket of its own.
+    pub fn accept(&mut self, id: SocketId) -> Option<SocketId> {
+        let listener = self.sockets.listener_mut(id)?;
+        let accepted = listener.queue.pop_front()?;
+        if !listener.late.is_empty() {
+            self.relieved.push(id);
+        }
+        let open = self.sockets.connection_mut(accepted)?;
+        open.owner = Owner::Caller;
+        let (before, now) = (open.seen, open.seen_now());
+        open.seen = now;
+        if before != now {
+            self.announce(accepted);
+        }
+        Some(accepted)
+    }
+
+    /// While set, the listener answers no SYN (its owner's queue is full): they wait, within limits.
+    pub fn hold_accepting(&mut self, id: SocketId, hold: bool) {
+        if let Some(listener) = self.sockets.listener_mut(id) {
+            listener.hold = hold;
+            if !hold && !listener.late.is_empty() {
+                self.relieved.push(id);
+            }
+        }
+    }
+
+    /// Answers the SYNs that waited for the room that there is now.
+    pub(super) fn answer_late(&mut self, now: Instant) {
+        for id in core::mem::take(&mut self.relieved) {
+            while let Some(late) = self.sockets.listener_mut(id).and_then(Listener::next_late) {
+                let tuple = FourTuple { local: late.segment.destination, remote: late.segment.source };
+                // Its client tried again meanwhile, and that SYN found room.
+                if !self.connections.contains_key(&tuple) {
+                    self.take_request_for(id, late.packet, &late.segment, late.path, late.after, now);
+                }
+            }
+        }
+    }
+
+    /// The next offered connection (`Settings::offer_incoming`).
+    pub fn incoming(&mut self) -> Option<Incoming> {
+        loop {
+            let offer = self.offers.pop_front()?;
+            let waits = self
+                .sockets
+                .find(offer.id)
+                .is_some_and(|socket| matches!(socket.body, Body::Stream(Stream::Offered(_))));
+            if waits {
+                return Some(offer);
+            }
+        }
+    }
+
+    /// Goes on with the handshake of an offered connection; it is Connected when the handshake is done.
+    pub fn admit(&mut self, id: SocketId, now: Instant) {
+        if let Some(Offer { packet, segment, path }) = self.take_offer(id) {
+            self.answer_request(id, packet, &segment, path, Owner::Caller, None, now);
+        }
+    }
+
+    /// Turns an offered connection down. The id is gone.
+    pub fn refuse(&mut self, id: SocketId, how: Refusal, now: Instant) {
+        let Some(offer) = self.take_offer(id) else { return };
+        self.connections.remove(&offer.tuple());
+        self.sockets.remove(id);
+        self.counters.connections_refused += 1;
+        let reason = match how {
+            Refusal::Reset => return self.refuse_segment(&offer.segment),
+            Refusal::Silence => return,
+            Refusal::NetworkUnreachable => Unreachable::Network,
+            Refusal::HostUnreachable => Unreachable::Host,
+        };
+        if let Ok(header) = ip::parse(&offer.packet, false) {
+            self.send_unreachable(reason, &offer.packet, &header, now);
+        }
+    }
+
+    fn take_offer(&mut self, id: SocketId) -> Option<Offer> {
+        let socket = self.sockets.find_mut(id)?;
+        let Body::Stream(Stream::Offered(_)) = socket.body else { return None };
+        let Body::Stream(Stream::Offered(offer)) =
+            core::mem::replace(&mut socket.body, Body::Stream(Stream::Withdrawn))
+        else {
+            return None;
+        };
+        self.offered -= 1;
+        Some(offer)
+    }
+
+    /// Whoever asked for an offered connection has taken it back.
+    pub(super) fn withdraw(&mut self, id: SocketId) {
+        if let Some(offer) = self.take_offer(id) {
+            self.connections.remove(&offer.tuple());
+            self.announce(id);
+        }
+    }
+
+    /// A SYN for which there is no connection. `after` is the TIME-WAIT entry that it follows on.
+    pub(super) fn take_request(
+        &mut self,
+        packet: Packet,
+        segment: Segment,
+        path: Path,
+        after: Option<Entry>,
+        now: Instant,
+    ) {
+        let to = segment.destination;
+        match self.stream_ports.lookup(to.port(), to.ip(), |claim| claim.listening) {
+            Some(listener) => self.take_request_for(listener, packet, &segment, path, after, now),
+            None if self.settings.offer_incoming => self.offer(packet, segment, path),
+            None => self.refuse_segment(&segment),
+        }
+    }
+
+    fn take_request_for(
+        &mut self,
+        id: SocketId,
+        packet: Packet,
+        segment: &Segment,
+        path: Path,
+        after: Option<Entry>,
+        now: Instant,
+    ) {
+        let Some(listener) = self.sockets.listener_mut(id) else { return };
+        if listener.is_full() {
+            if !listener.keep(LateRequest { packet, segment: segment.clone(), path, after }) {
+                self.counters.listen_overflows += 1;
+                self.counters.dropped += 1;
+            }
+            return;
+        }
+        let socket = self.sockets.find(id).expect("a listener was found");
+        let (domain, reuse, v6_only) = (socket.domain, socket.reuse, socket.v6_only);
+        let (options, broadcast) = (socket.options, socket.broadcast);
+        let embryo = self.sockets.insert(domain, Body::Stream(Stream::Fresh));
+        let socket = self.sockets.find_mut(embryo).expect("inserted above");
+        // accept(2): what is set on the listener is set on what it accepts.
+        (socket.reuse, socket.v6_only, socket.options, socket.broadcast) =
+            (reuse, v6_only, options, broadcast);
+        self.sockets.listener_mut(id).expect("a listener was found").embryos.insert(embryo);
+        self.answer_request(embryo, packet, segment, path, Owner::Queue(id), after, now);
+    }
+
+    fn offer(&mut self, packet: Packet, segment: Segment, path: Path) {
+        if self.offered >= OFFERS_MAX {
+            self.counters.listen_overflows += 1;
+            self.counters.dropped += 1;
+            return;
+        }
+        let (from, to) = (segment.source, segment.destination);
+        let domain = if to.is_ipv4() { Domain::V4 } else { Domain::V6 };
+        let offer = Offer { packet, segment, path };
+        let tuple = offer.tuple();
+        let id = self.sockets.insert(domain, Body::Stream(Stream::Offered(offer)));
+        self.connections.insert(tuple, id);
+        self.offered += 1;
+        self.offers.push_back(Incoming { id, from, to });
+    }
+
+    /// Makes `id` the connection in SYN-RECEIVED that a SYN asks for.
+    #[allow(clippy::too_many_arguments)]
+    fn answer_request(
+        &mut self,
+        id: SocketId,
+        packet: Packet,
+        segment: &Segment,
+        path: Path,
+        owner: Owner,
+        after: Option<Entry>,
+        now: Instant,
+    ) {
+        let tuple = FourTuple { local: segment.destination, remote: segment.source };
+        let wanted = self.random.initial_sequence(&tuple, now);
+        let sequence = after.map_or(wanted, |entry| entry.successor(wanted));
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        let context = &mut self.contexts[path as usize];
+        let connection = Connection::accept(context, packet, segment, sequence, socket.options, now);
+        let reuse = socket.reuse;
+        let open = Open {
+            connection,
+            tuple,
+            path,
+            owner,
+            opening: true,
+            attached: true,
+            reuse,
+            seen: Seen::default(),
+        };
+        socket.body = Body::Stream(Stream::Open(Box::new(open)));
+        self.stream_ports.occupy(tuple.local.port(), tuple.local.ip(), reuse);
+        self.connections.insert(tuple, id);
+        self.make_ready(id);
+        self.settle(id, now);
+    }
+}

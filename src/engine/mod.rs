@@ -1,0 +1,388 @@
+//! The engine: sockets, demultiplexer, ports, listeners, timers. Sans-IO: packets and the time go in, packets come
+//! out. It knows no descriptor and no program; who calls it, and when, is the host's question.
+//!
+//! ```text
+//!              receive.rs            tcp::Connection ─┐            transmit.rs
+//!   packet ──► IP, checksum, ours? ─► by 4-tuple      ├─► ready ──► one packet a turn ──► packet
+//!                      │    │         listener.rs     │      ▲          │
+//!                      │    │         time_wait.rs ───┤      │          │ to an address of ours:
+//!                      │    └───────► datagram.rs ────┘   timers.rs     ▼ round again, not out
+//!                      └◄─────────────────────────────────────────── looped
+//! ```
+//!
+//! Theory of operation. A packet finds its connection by one look-up of its 4-tuple under a keyed hash. Whatever
+//! happens to a connection, a segment, a timer or a call, `settle` afterwards compares what its owner can see with
+//! what it saw last (`changed`), moves it between the queues, and puts it on the `ready` ring. `transmit` takes
+//! one segment at a time from the connections on that ring, in turn; one that has nothing more to send leaves the
+//! ring and has its deadline noted. So a packet costs the same with one connection as with ten thousand.
+//!
+//! Limits: no fragments in or out; no multicast groups; extension headers of IPv6 are not read; one MTU for the link.
+#![forbid(unsafe_code)]
+
+mod address;
+mod counters;
+mod datagram;
+mod listener;
+mod ports;
+mod receive;
+mod socket;
+mod stream;
+mod time_wait;
+mod timers;
+mod transmit;
+
+pub use crate::tcp::KeepAlive;
+pub use counters::Counters;
+
+use crate::error::{Error, Result};
+use crate::link::Packet;
+use crate::tcp::Context;
+use crate::time::Instant;
+use address::{FourTuple, Keyed};
+use core::time::Duration;
+use ports::Ports;
+use socket::{Body, Sockets, Stream};
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use time_wait::TimeWaits;
+use timers::Timers;
+
+/// A socket of the engine. Never reused: an id that has gone stays unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketId(pub u64);
+
+/// Stream (TCP) or datagram (UDP).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// SOCK_STREAM: TCP
+    Stream,
+    /// SOCK_DGRAM: UDP
+    Datagram,
+}
+
+/// AF_INET or AF_INET6. A V6 socket without IPV6_V6ONLY speaks IPv4 too, by v4-mapped addresses:
+/// its addresses in and out of the engine are then always `SocketAddr::V6`, mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Domain {
+    /// AF_INET
+    V4,
+    /// AF_INET6
+    V6,
+}
+
+/// How an engine is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Largest packet in bytes.
+    pub mtu: usize,
+    /// Addresses of the interface with their prefix lengths. 127.0.0.0/8 and ::1 are always ours besides.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Whether packets to any address are taken as ours (the far side of `nat`).
+    pub any_address: bool,
+    /// Whether a SYN that no listener takes is offered by `incoming` instead of being reset.
+    pub offer_incoming: bool,
+    /// Whether to compute and verify checksums.
+    pub checksums: bool,
+    /// Entropy for initial sequence numbers, ports and hashes.
+    pub seed: [u8; 16],
+}
+
+/// Where a stream socket stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamState {
+    /// Neither connected nor listening (bound or not).
+    Fresh,
+    /// Listening.
+    Listening,
+    /// SYN sent, or offered and not admitted.
+    Connecting,
+    /// Established, or half-closed either way.
+    Connected,
+    /// Over. `end` has the reason: None when both sides closed in order.
+    Ended,
+}
+
+/// Options that change what the engine does. Everything else is kept by `calls`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketOption {
+    /// SO_REUSEADDR
+    ReuseAddress(bool),
+    /// IPV6_V6ONLY
+    V6Only(bool),
+    /// TCP_NODELAY
+    NoDelay(bool),
+    /// SO_KEEPALIVE with TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT; None is off.
+    KeepAlive(Option<KeepAlive>),
+    /// TCP_USER_TIMEOUT; None is the default of the stack.
+    UserTimeout(Option<Duration>),
+    /// SO_BROADCAST
+    Broadcast(bool),
+}
+
+/// A datagram that arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// Who sent it, in the form of the socket's domain.
+    pub from: SocketAddr,
+    /// The address of ours it was sent to.
+    pub to: SocketAddr,
+    /// Its payload.
+    pub payload: Vec<u8>,
+}
+
+/// A connection request that no listener took (`Settings::offer_incoming`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Incoming {
+    /// The socket made for it: Connecting until `admit` or `refuse`.
+    pub id: SocketId,
+    /// Who asks.
+    pub from: SocketAddr,
+    /// Whom they ask for.
+    pub to: SocketAddr,
+}
+
+/// How an offered connection is turned down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// RST: ECONNREFUSED at the other end.
+    Reset,
+    /// ICMP destination unreachable, network: ENETUNREACH.
+    NetworkUnreachable,
+    /// ICMP destination unreachable, host: EHOSTUNREACH.
+    HostUnreachable,
+    /// No answer at all: ETIMEDOUT at the other end, in its own time.
+    Silence,
+}
+
+/// Which way packets of a connection go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Path {
+    /// Over the link.
+    Link,
+    /// To ourselves.
+    Loopback,
+}
+
+/// Largest packet that goes round inside, where nothing bounds it but the length field.
+const LOOPBACK_MTU: usize = 65535;
+
+/// The engine.
+pub struct Engine {
+    settings: Settings,
+    counters: Counters,
+    random: address::Random,
+    sockets: Sockets,
+    /// Every TCP connection and offer, by its 4-tuple.
+    connections: HashMap<FourTuple, SocketId, Keyed>,
+    /// Every connected datagram socket, by its 4-tuple.
+    associations: HashMap<FourTuple, SocketId, Keyed>,
+    stream_ports: Ports,
+    datagram_ports: Ports,
+    time_waits: TimeWaits,
+    timers: Timers,
+    /// The paths of `Path`, in its order.
+    contexts: [Context; 2],
+    /// Connections that may have something to send.
+    ready: VecDeque<SocketId>,
+    /// Packets of no connection, for the link.
+    outbox: VecDeque<Packet>,
+    /// Packets for ourselves.
+    looped: VecDeque<Packet>,
+    changes: VecDeque<SocketId>,
+    offers: VecDeque<Incoming>,
+    /// Listeners with SYNs that wait, whose queues have room again.
+    relieved: Vec<SocketId>,
+    /// Sockets that wait for `admit` or `refuse`.
+    offered: usize,
+    orphaned: usize,
+    /// Ephemeral ports given to connections so far.
+    ports_given: u32,
+    errors_allowed: transmit::Allowance,
+}
+
+impl Engine {
+    /// An engine without sockets.
+    pub fn new(settings: Settings, now: Instant) -> Engine {
+        let random = address::Random::new(settings.seed);
+        let keyed = random.keyed();
+        Engine {
+            counters: Counters::default(),
+            sockets: Sockets::default(),
+            connections: HashMap::with_hasher(keyed),
+            associations: HashMap::with_hasher(keyed),
+            stream_ports: Ports::default(),
+            datagram_ports: Ports::default(),
+            time_waits: TimeWaits::new(keyed),
+            timers: Timers::default(),
+            contexts: [Context::new(settings.mtu, settings.checksums), Context::new(LOOPBACK_MTU, false)],
+            ready: VecDeque::new(),
+            outbox: VecDeque::new(),
+            looped: VecDeque::new(),
+            changes: VecDeque::new(),
+            offers: VecDeque::new(),
+            relieved: Vec::new(),
+            offered: 0,
+            orphaned: 0,
+            ports_given: 0,
+            errors_allowed: transmit::Allowance::new(now),
+            random,
+            settings,
+        }
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The next socket whose state, received data, room to send, accept queue, end or pending error changed
+    /// since it was last given here; each at most once between changes.
+    pub fn changed(&mut self) -> Option<SocketId> {
+        loop {
+            let id = self.changes.pop_front()?;
+            if let Some(socket) = self.sockets.find_mut(id) {
+                socket.announced = false;
+                return Some(id);
+            }
+        }
+    }
+
+    /// A socket, neither bound nor connected.
+    pub fn open(&mut self, domain: Domain, kind: Kind) -> SocketId {
+        let body = match kind {
+            Kind::Stream => Body::Stream(Stream::Fresh),
+            Kind::Datagram => Body::Datagram(Box::default()),
+        };
+        self.sockets.insert(domain, body)
+    }
+
+    /// bind(2): EINVAL when bound already, EADDRINUSE, EADDRNOTAVAIL. Port 0 picks one (RFC 6056).
+    pub fn bind(&mut self, id: SocketId, address: SocketAddr, now: Instant) -> Result<()> {
+        let socket = self.sockets.find(id).ok_or(Error::BadDescriptor)?;
+        if socket.bound.is_some() || !socket.is_unused() {
+            return Err(Error::InvalidArgument);
+        }
+        let stream = socket.is_stream();
+        let wanted = socket.wire_address(address)?;
+        if !wanted.ip().is_unspecified() && !self.can_bind(wanted.ip(), stream) {
+            return Err(Error::AddressNotAvailable);
+        }
+        let address = (!wanted.ip().is_unspecified()).then_some(wanted.ip());
+        self.bind_to(id, address, wanted.port(), now)?;
+        if let Some(datagrams) = self.sockets.datagrams_mut(id) {
+            datagrams.bound_by_caller = true;
+        }
+        Ok(())
+    }
+
+    fn can_bind(&self, address: IpAddr, stream: bool) -> bool {
+        self.is_local(address)
+            || (self.settings.any_address && crate::ip::is_unicast(address))
+            || (!stream && (self.is_broadcast(address) || address.is_multicast()))
+    }
+
+    /// Binds to a port, or an ephemeral one for 0; the socket's domain and options say what that conflicts with.
+    fn bind_to(&mut self, id: SocketId, address: Option<IpAddr>, port: u16, now: Instant) -> Result<()> {
+        self.expire_time_waits(now);
+        let socket = self.sockets.find_mut(id).ok_or(Error::BadDescriptor)?;
+        let claim = socket.claim(address);
+        let ports = if socket.is_stream() { &mut self.stream_ports } else { &mut self.datagram_ports };
+        let port = match port {
+            0 => ports.ephemeral(&mut self.random, &claim).ok_or(Error::AddressInUse)?,
+            port if ports.conflicts(port, &claim) => return Err(Error::AddressInUse),
+            port => port,
+        };
+        ports.bind(port, claim);
+        socket.bound = Some(socket::Bound { address, port });
+        Ok(())
+    }
+
+    /// getsockname(2): the wildcard address and port 0 before bind. None for an id that is gone.
+    pub fn local(&self, id: SocketId) -> Option<SocketAddr> {
+        let socket = self.sockets.find(id).filter(|socket| socket.is_known())?;
+        Some(socket.present(socket.local()))
+    }
+
+    /// getpeername(2)
+    pub fn peer(&self, id: SocketId) -> Option<SocketAddr> {
+        let socket = self.sockets.find(id).filter(|socket| socket.is_known())?;
+        Some(socket.present(socket.peer()?))
+    }
+
+    /// connect(2): for a stream the handshake starts (Connecting; the outcome shows in `state` and `end`); for
+    /// a datagram socket sets the peer at once. ENETUNREACH without a route, EADDRNOTAVAIL without a port, EISCONN.
+    pub fn connect(&mut self, id: SocketId, to: SocketAddr, now: Instant) -> Result<()> {
+        let socket = self.sockets.find(id).ok_or(Error::BadDescriptor)?;
+        let mut remote = socket.wire_address(to)?;
+        if remote.ip().is_unspecified() {
+            // Linux: the wildcard as a destination is the loopback address.
+            remote.set_ip(address::loopback(remote.ip()));
+        }
+        match socket.body {
+            Body::Stream(_) => self.connect_stream(id, remote, now),
+            Body::Datagram(_) => self.connect_datagram(id, remote, now),
+        }
+    }
+
+    /// Changes an option. IPV6_V6ONLY is EINVAL once the socket is bound.
+    pub fn set_option(&mut self, id: SocketId, option: SocketOption, _now: Instant) -> Result<()> {
+        let socket = self.sockets.find_mut(id).ok_or(Error::BadDescriptor)?;
+        match option {
+            SocketOption::ReuseAddress(on) => {
+                socket.reuse = on;
+                self.stream_ports.set_reuse(socket.bound, id, on);
+                self.datagram_ports.set_reuse(socket.bound, id, on);
+            }
+            SocketOption::V6Only(on) if socket.bound.is_none() || on == socket.v6_only => socket.v6_only = on,
+            SocketOption::V6Only(_) => return Err(Error::InvalidArgument),
+            SocketOption::NoDelay(on) => socket.options.no_delay = on,
+            SocketOption::KeepAlive(parameters) => socket.options.keep_alive = parameters,
+            SocketOption::UserTimeout(limit) => socket.options.user_timeout = limit,
+            SocketOption::Broadcast(on) => socket.broadcast = on,
+        }
+        let options = socket.options;
+        if let Some(open) = socket.connection_mut() {
+            open.connection.set_options(options);
+            self.make_ready(id);
+        }
+        Ok(())
+    }
+
+    /// The pending error, cleared: a datagram socket's ICMP error.
+    pub fn take_error(&mut self, id: SocketId) -> Option<Error> {
+        self.sockets.find_mut(id)?.error.take()
+    }
+
+    /// Nobody holds the socket any more. A stream is closed in order behind what was written (FIN) and lives
+    /// on without an owner until it is done, within limits; unread data, or `abort` before, makes it RST.
+    /// A listener's queue is reset. The id is gone for the caller.
+    pub fn release(&mut self, id: SocketId, now: Instant) {
+        let Some(socket) = self.sockets.find_mut(id).filter(|socket| socket.is_known()) else { return };
+        let bound = socket.bound.take();
+        match &mut socket.body {
+            Body::Datagram(_) => {
+                self.datagram_ports.unbind(bound, id);
+                self.dissociate(id);
+                self.sockets.remove(id);
+            }
+            Body::Stream(_) => {
+                self.stream_ports.unbind(bound, id);
+                self.release_stream(id, now);
+            }
+        }
+    }
+
+    /// Streams without an owner that still have something to send or a FIN to be acknowledged.
+    pub fn orphans(&self) -> usize {
+        if self.orphaned == 0 { 0 } else { self.sockets.orphans_outstanding() }
+    }
+
+    /// Tells the owner of `id` once that something changed.
+    fn announce(&mut self, id: SocketId) {
+        if let Some(socket) = self.sockets.find_mut(id)
+            && !core::mem::replace(&mut socket.announced, true)
+        {
+            self.changes.push_back(id);
+        }
+    }
+}

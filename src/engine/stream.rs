@@ -1,0 +1,368 @@
+//! Streams: connect, data, close, and `settle`, which after every event moves a connection to where it belongs.
+#![forbid(unsafe_code)]
+
+use super::address::FourTuple;
+use super::ports::candidates;
+use super::socket::{Body, Bound, Open, Owner, Seen, Stream};
+use super::{Engine, Path, SocketId, StreamState};
+use crate::error::{Error, Result};
+use crate::ip;
+use crate::tcp::{Connection, State};
+use crate::time::Instant;
+use std::net::{IpAddr, SocketAddr};
+
+/// Connections that nobody owns; one more is reset (Linux's tcp_max_orphans).
+const ORPHANS_MAX: usize = 8192;
+
+impl Engine {
+    pub(super) fn connect_stream(&mut self, id: SocketId, remote: SocketAddr, now: Instant) -> Result<()> {
+        match self.state(id).ok_or(Error::BadDescriptor)? {
+            StreamState::Fresh => {}
+            StreamState::Connecting => return Err(Error::AlreadyInProgress),
+            StreamState::Listening | StreamState::Connected | StreamState::Ended => {
+                return Err(Error::AlreadyConnected);
+            }
+        }
+        if !ip::is_unicast(remote.ip()) || self.is_broadcast(remote.ip()) {
+            return Err(Error::NetworkUnreachable);
+        }
+        if remote.port() == 0 {
+            return Err(Error::ConnectionRefused);
+        }
+        self.expire_time_waits(now);
+        let socket = self.sockets.find(id).expect("it has a state");
+        let bound = socket.bound;
+        let address = match bound.and_then(|bound| bound.address) {
+            // What leaves the host must not come from its loopback (RFC 1122 3.2.1.3); Linux says EINVAL.
+            Some(address) if address.is_loopback() && !self.is_local(remote.ip()) => {
+                return Err(Error::InvalidArgument);
+            }
+            Some(address) if address.is_ipv4() == remote.is_ipv4() => address,
+            Some(_) => return Err(Error::NetworkUnreachable),
+            None => self.source_for(remote.ip())?,
+        };
+        let tuple = match bound {
+            Some(Bound { port, .. }) => self.tuple_from(SocketAddr::new(address, port), remote),
+            None => self.tuple_from_any_port(id, address, remote, now),
+        };
+        self.start(id, tuple.ok_or(Error::AddressNotAvailable)?, now);
+        Ok(())
+    }
+
+    /// The 4-tuple, if no connection has it. connect(2) gives EADDRNOTAVAIL otherwise, on Linux.
+    fn tuple_from(&self, local: SocketAddr, remote: SocketAddr) -> Option<(FourTuple, bool)> {
+        let tuple = FourTuple { local, remote };
+        (!self.connections.contains_key(&tuple) && !self.time_waits.contains(&tuple))
+            .then_some((tuple, false))
+    }
+
+    /// A 4-tuple with an ephemeral port, shared with connections to elsewhere; when TIME-WAIT has them all, one that
+    /// has been there long enough. RFC 6056 3.3.3: from an offset that depends on the destination and cannot be
+    /// foreseen, one after the other, so that a port comes again as late as possible: the peer may have it in
+    /// TIME-WAIT.
+    fn tuple_from_any_port(
+        &mut self,
+        id: SocketId,
+        address: IpAddr,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> Option<(FourTuple, bool)> {
+        let claim = self.sockets.find(id)?.claim(Some(address));
+        let mut reusable = None;
+        let start = self.random.port_offset(address, remote).wrapping_add(self.ports_given);
+        self.ports_given = self.ports_given.wrapping_add(1);
+        for port in candidates(start) {
+            let local = SocketAddr::new(address, port);
+            if self.stream_ports.bound(port, &claim) || local == remote {
+                continue;
+            }
+            if let Some(free) = self.tuple_from(local, remote) {
+                return Some(free);
+            }
+            let tuple = FourTuple { local, remote };
+            if reusable.is_none() && self.time_waits.is_reusable(&tuple, now) {
+                reusable = Some((tuple, true));
+            }
+        }
+        reusable
+    }
+
+    fn start(&mut self, id: SocketId, (tuple, reused): (FourTuple, bool), now: Instant) {
+        let wanted = self.random.initial_sequence(&tuple, now);
+        let entry = if reused { self.time_waits.remove(&tuple) } else { None };
+        let sequence = entry.map_or(wanted, |entry| entry.successor(wanted));
+        if let Some(entry) = entry {
+            self.vacate(&tuple, entry.reuse);
+        }
+        let path = if self.is_local(tuple.remote.ip()) { Path::Loopback } else { Path::Link };
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        let context = &mut self.contexts[path as usize];
+        let connection =
+            Connection::connect(context, tuple.local, tuple.remote, sequence, socket.options, now);
+        let open = Open {
+            connection,
+            tuple,
+            path,
+            owner: Owner::Caller,
+            opening: true,
+            attached: true,
+            reuse: socket.reuse,
+            seen: Seen::default(),
+        };
+        self.stream_ports.occupy(tuple.local.port(), tuple.local.ip(), socket.reuse);
+        socket.body = Body::Stream(Stream::Open(Box::new(open)));
+        self.connections.insert(tuple, id);
+        self.counters.connections_opened += 1;
+        self.make_ready(id);
+        self.settle(id, now);
+    }
+
+    // ---- what happened to a connection
+
+    /// Draws the consequences of whatever just happened to the connection `id`.
+    pub(super) fn settle(&mut self, id: SocketId, now: Instant) {
+        let Some(open) = self.sockets.connection_mut(id) else { return };
+        let state = open.connection.state();
+        if open.opening && matches!(state, State::Open | State::TimeWait) {
+            self.established(id);
+        }
+        if matches!(state, State::TimeWait | State::Closed) {
+            self.detach(id, now);
+        }
+        let Some(open) = self.sockets.connection_mut(id) else { return };
+        match open.owner {
+            Owner::Queue(_) => {}
+            Owner::Caller => {
+                let seen = open.seen_now();
+                if core::mem::replace(&mut open.seen, seen) != seen {
+                    self.announce(id);
+                }
+            }
+            Owner::Nobody if !open.attached => {
+                self.orphaned -= 1;
+                self.discard(id);
+            }
+            // Data for a program that is gone (RFC 9293 3.6.1, RFC 2525 2.17).
+            Owner::Nobody if open.connection.readable() > 0 => {
+                open.connection.abort(self.settings.checksums);
+                self.settle(id, now);
+            }
+            Owner::Nobody => {}
+        }
+    }
+
+    /// The handshake is done.
+    fn established(&mut self, id: SocketId) {
+        let Some(open) = self.sockets.connection_mut(id) else { return };
+        open.opening = false;
+        let Owner::Queue(parent) = open.owner else { return };
+        open.seen = open.seen_now();
+        self.counters.connections_accepted += 1;
+        if let Some(listener) = self.sockets.listener_mut(parent) {
+            listener.embryos.remove(&id);
+            listener.queue.push_back(id);
+            self.announce(parent);
+        }
+    }
+
+    /// The connection is over: its 4-tuple is free, or TIME-WAIT's.
+    fn detach(&mut self, id: SocketId, now: Instant) {
+        let Some(open) = self.sockets.connection_mut(id) else { return };
+        if !core::mem::replace(&mut open.attached, false) {
+            return;
+        }
+        let (tuple, reuse, end) = (open.tuple, open.reuse, open.connection.end());
+        let embryo_of = match open.owner {
+            Owner::Queue(parent) if open.opening => Some(parent),
+            _ => None,
+        };
+        let mut last = Vec::new();
+        let remains = open.connection.time_wait();
+        if remains.is_some() {
+            open.connection.retire();
+        }
+        while let Some(packet) = open.connection.transmit(&mut self.contexts[open.path as usize], now) {
+            last.push(packet);
+        }
+        self.connections.remove(&tuple);
+        match remains {
+            Some(remains) => {
+                let entry = self.time_waits.insert(tuple, remains, reuse, now);
+                last.push(entry.acknowledgement().build(tuple.local, tuple.remote, self.settings.checksums));
+            }
+            None => self.vacate(&tuple, reuse),
+        }
+        for packet in last {
+            self.reply(packet, tuple.remote.ip());
+        }
+        self.count_end(end);
+        if let Some(parent) = embryo_of {
+            if let Some(listener) = self.sockets.listener_mut(parent) {
+                listener.embryos.remove(&id);
+            }
+            self.discard(id);
+        }
+    }
+
+    /// Takes a stream out of the table; its buffers may serve another.
+    fn discard(&mut self, id: SocketId) {
+        if let Some(Body::Stream(Stream::Open(open))) = self.sockets.remove(id).map(|socket| socket.body) {
+            self.contexts[open.path as usize].reclaim(open.connection);
+        }
+    }
+
+    fn count_end(&mut self, end: Option<Error>) {
+        match end {
+            Some(Error::ConnectionRefused) => self.counters.connections_refused += 1,
+            Some(Error::ConnectionReset | Error::BrokenPipe) => self.counters.connections_reset += 1,
+            Some(Error::TimedOut) => self.counters.connections_timed_out += 1,
+            Some(Error::Broken) => self.counters.connections_broken += 1,
+            _ => {}
+        }
+    }
+
+    /// The port of `tuple` is used by one less.
+    pub(super) fn vacate(&mut self, tuple: &FourTuple, reuse: bool) {
+        self.stream_ports.vacate(tuple.local.port(), tuple.local.ip(), reuse);
+    }
+
+    pub(super) fn expire_time_waits(&mut self, now: Instant) {
+        while let Some((tuple, entry)) = self.time_waits.expired(now) {
+            self.vacate(&tuple, entry.reuse);
+        }
+    }
+
+    pub(super) fn release_stream(&mut self, id: SocketId, now: Instant) {
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        match &mut socket.body {
+            Body::Stream(Stream::Open(open)) => {
+                open.owner = Owner::Nobody;
+                self.orphaned += 1;
+                self.finish_orphan(id, now);
+            }
+            Body::Stream(Stream::Listening(listener)) => {
+                let waiting: Vec<SocketId> =
+                    listener.embryos.drain().chain(listener.queue.drain(..)).collect();
+                self.sockets.remove(id);
+                for id in waiting {
+                    self.abort(id, now);
+                    self.sockets.remove(id);
+                }
+            }
+            Body::Stream(Stream::Offered(_)) => self.refuse(id, super::Refusal::Silence, now),
+            Body::Stream(Stream::Fresh | Stream::Withdrawn) | Body::Datagram(_) => {
+                self.sockets.remove(id);
+            }
+        }
+    }
+
+    fn finish_orphan(&mut self, id: SocketId, now: Instant) {
+        let crowded = self.orphaned > ORPHANS_MAX;
+        let Some(open) = self.sockets.connection_mut(id) else { return };
+        // close(2) with data unread, and before the handshake is done: RST.
+        if crowded || open.opening || open.connection.readable() > 0 {
+            open.connection.abort(self.settings.checksums);
+        } else {
+            open.connection.orphan(now);
+        }
+        self.make_ready(id);
+        self.settle(id, now);
+    }
+
+    // ---- what the owner asks
+
+    /// None for an id that is gone or no stream.
+    pub fn state(&self, id: SocketId) -> Option<StreamState> {
+        match &self.sockets.find(id).filter(|socket| socket.is_known())?.body {
+            Body::Datagram(_) => None,
+            Body::Stream(Stream::Fresh) => Some(StreamState::Fresh),
+            Body::Stream(Stream::Listening(_)) => Some(StreamState::Listening),
+            Body::Stream(Stream::Offered(_)) => Some(StreamState::Connecting),
+            Body::Stream(Stream::Withdrawn) => Some(StreamState::Ended),
+            Body::Stream(Stream::Open(open)) if !open.attached => Some(StreamState::Ended),
+            Body::Stream(Stream::Open(open)) if open.opening => Some(StreamState::Connecting),
+            Body::Stream(Stream::Open(_)) => Some(StreamState::Connected),
+        }
+    }
+
+    /// Why an Ended stream ended; None for an orderly end.
+    pub fn end(&self, id: SocketId) -> Option<Error> {
+        match &self.sockets.find(id).filter(|socket| socket.is_known())?.body {
+            Body::Stream(Stream::Open(open)) => open.connection.end(),
+            Body::Stream(Stream::Withdrawn) => Some(Error::ConnectionReset),
+            _ => None,
+        }
+    }
+
+    /// Bytes received and not read.
+    pub fn readable(&self, id: SocketId) -> usize {
+        self.sockets.owned(id).map_or(0, |open| open.connection.readable())
+    }
+
+    /// Whether the peer's FIN has come and all before it was read.
+    pub fn at_eof(&self, id: SocketId) -> bool {
+        self.sockets
+            .owned(id)
+            .is_some_and(|open| open.connection.fin_received() && open.connection.readable() == 0)
+    }
+
+    /// Free bytes of the send buffer; 0 unless Connected and not shut down.
+    pub fn room(&self, id: SocketId) -> usize {
+        self.sockets.owned(id).map_or(0, |open| open.connection.room())
+    }
+
+    /// Bytes written and not yet acknowledged by the peer (SIOCOUTQ).
+    pub fn unacknowledged(&self, id: SocketId) -> usize {
+        self.sockets.owned(id).map_or(0, |open| open.connection.unacknowledged())
+    }
+
+    /// Offers received bytes to `take`, in slices, until it takes fewer than offered or none are left.
+    /// Returns the bytes taken. Reading opens the window.
+    pub fn read_with(&mut self, id: SocketId, take: &mut dyn FnMut(&[u8]) -> usize) -> usize {
+        self.exchange(id, |connection| connection.read_with(take))
+    }
+
+    /// Offers free space of the send buffer to `fill`, in slices, until it fills less than offered or none is
+    /// left. Returns the bytes written.
+    pub fn write_with(&mut self, id: SocketId, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> usize {
+        self.exchange(id, |connection| connection.write_with(fill))
+    }
+
+    /// Moves bytes; what the owner did itself is no change to tell it of.
+    fn exchange(&mut self, id: SocketId, bytes: impl FnOnce(&mut Connection) -> usize) -> usize {
+        let Some(open) = self.sockets.owned_mut(id) else { return 0 };
+        let moved = bytes(&mut open.connection);
+        open.seen = open.seen_now();
+        if moved > 0 {
+            self.make_ready(id);
+        }
+        moved
+    }
+
+    /// FIN behind what was written.
+    pub fn shutdown_write(&mut self, id: SocketId, _now: Instant) {
+        if let Some(open) = self.sockets.owned_mut(id) {
+            open.connection.close();
+            open.seen = open.seen_now();
+            self.make_ready(id);
+        }
+    }
+
+    /// RST at once; what was written and not sent is lost. State Ended, `end` ConnectionAborted.
+    pub fn abort(&mut self, id: SocketId, now: Instant) {
+        if let Some(open) = self.sockets.connection_mut(id) {
+            open.connection.abort(self.settings.checksums);
+            self.settle(id, now);
+        } else if let Some(Body::Stream(Stream::Offered(_))) =
+            self.sockets.find(id).map(|socket| &socket.body)
+        {
+            self.refuse(id, super::Refusal::Reset, now);
+        }
+    }
+
+    /// Effective maximum segment size in bytes (TCP_MAXSEG).
+    pub fn mss(&self, id: SocketId) -> usize {
+        const DEFAULT: usize = 536;
+        self.sockets.owned(id).map_or(DEFAULT, |open| open.connection.mss(&self.contexts[open.path as usize]))
+    }
+}

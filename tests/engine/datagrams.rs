@@ -1,0 +1,146 @@
+//! Datagram sockets.
+
+use crate::world::{World, address, changes};
+use std::net::IpAddr;
+use tubesock::engine::{Domain, Engine, Kind, SocketOption};
+use tubesock::error::Error;
+use tubesock::ip::{self, Protocol};
+use tubesock::time::Instant;
+use tubesock::{icmp, udp};
+
+#[test]
+fn there_and_back() {
+    let mut world = World::new();
+    let server = world.far.engine.open(Domain::V4, Kind::Datagram);
+    world.far.engine.bind(server, address("0.0.0.0:53"), world.now).expect("bind");
+    let client = world.near.engine.open(Domain::V4, Kind::Datagram);
+    world.near.engine.send_to(client, Some(address("10.0.2.2:53")), b"query", world.now).expect("send");
+    world.settle();
+    assert_eq!(changes(&mut world.far.engine), [server]);
+    let datagram = world.far.engine.receive_from(server).expect("a datagram");
+    assert_eq!((datagram.payload.as_slice(), datagram.to), (b"query".as_slice(), address("10.0.2.2:53")));
+    world.far.engine.send_to(server, Some(datagram.from), b"reply", world.now).expect("send");
+    world.settle();
+    assert_eq!(world.near.engine.receive_from(client).expect("a datagram").payload, b"reply");
+    assert_eq!(world.near.engine.receive_from(client), None);
+}
+
+#[test]
+fn nobody_there_is_connection_refused_on_a_connected_socket() {
+    let mut world = World::new();
+    let client = world.near.engine.open(Domain::V4, Kind::Datagram);
+    world.near.engine.connect(client, address("10.0.2.2:53"), world.now).expect("connect");
+    world.near.engine.send_to(client, None, b"query", world.now).expect("send");
+    world.settle();
+    assert_eq!(changes(&mut world.near.engine), [client]);
+    assert_eq!(world.near.engine.send_to(client, None, b"again", world.now), Err(Error::ConnectionRefused));
+    assert_eq!(world.near.engine.take_error(client), None);
+}
+
+#[test]
+fn limits_and_errors() {
+    let mut world = World::new();
+    let engine = &mut world.near.engine;
+    let id = engine.open(Domain::V4, Kind::Datagram);
+    let to = Some(address("10.0.2.2:53"));
+    assert_eq!(engine.send_to(id, None, b"", world.now), Err(Error::DestinationRequired));
+    assert_eq!(engine.send_to(id, to, &[0; 1473], world.now), Err(Error::MessageTooLong));
+    assert_eq!(engine.send_to(id, to, &[0; 1472], world.now), Ok(()));
+    let everybody = Some(address("10.0.2.255:53"));
+    assert_eq!(engine.send_to(id, everybody, b"", world.now), Err(Error::PermissionDenied));
+    engine.set_option(id, SocketOption::Broadcast(true), world.now).expect("set_option");
+    assert_eq!(engine.send_to(id, everybody, b"", world.now), Ok(()));
+}
+
+#[test]
+fn a_connected_socket_hears_its_peer_only_and_wins_over_the_others() {
+    let mut world = World::new();
+    let engine = &mut world.far.engine;
+    let bind = |engine: &mut Engine, to: &str| {
+        let id = engine.open(Domain::V4, Kind::Datagram);
+        engine.set_option(id, SocketOption::ReuseAddress(true), Instant::ZERO).expect("option");
+        engine.bind(id, address(to), Instant::ZERO).expect("bind");
+        id
+    };
+    let any = bind(engine, "0.0.0.0:53");
+    let specific = bind(engine, "10.0.2.2:53");
+    let connected = bind(engine, "10.0.2.2:53");
+    engine.connect(connected, address("10.0.2.15:1000"), world.now).expect("connect");
+    assert_eq!(engine.peer(connected), Some(address("10.0.2.15:1000")));
+    for (from, to, taker) in [
+        ("10.0.2.15:1000", "10.0.2.2:53", connected),
+        ("10.0.2.15:1001", "10.0.2.2:53", specific),
+        ("10.0.2.15:1000", "10.0.2.255:53", any),
+    ] {
+        let packet = udp::build(address(from), address(to), b"x", true);
+        engine.receive(packet, world.now);
+        assert_eq!(changes(engine), [taker], "{from} to {to}");
+        let datagram = engine.receive_from(taker).expect("a datagram");
+        assert_eq!((datagram.from, datagram.to), (address(from), address(to)));
+    }
+    engine.disconnect(connected).expect("disconnect");
+    assert_eq!((engine.peer(connected), engine.local(connected)), (None, Some(address("10.0.2.2:53"))));
+}
+
+#[test]
+fn ipv6_and_mapped_addresses() {
+    let mut world = World::new();
+    let server = world.far.engine.open(Domain::V6, Kind::Datagram);
+    world.far.engine.bind(server, address("[::]:53"), world.now).expect("bind");
+    let client = world.near.engine.open(Domain::V6, Kind::Datagram);
+    for (to, shown) in [("[fd00::2]:53", "[fd00::15]"), ("[::ffff:10.0.2.2]:53", "[::ffff:10.0.2.15]")] {
+        world.near.engine.send_to(client, Some(address(to)), b"six", world.now).expect("send");
+        world.settle();
+        let datagram = world.far.engine.receive_from(server).expect("a datagram");
+        assert_eq!(datagram.to, address(to));
+        assert!(datagram.from.to_string().starts_with(shown), "{}", datagram.from);
+    }
+    let client = world.near.engine.open(Domain::V6, Kind::Datagram);
+    world.near.engine.connect(client, address("[fd00::2]:54"), world.now).expect("connect");
+    world.near.engine.send_to(client, None, b"?", world.now).expect("send");
+    world.settle();
+    assert_eq!(world.near.engine.take_error(client), Some(Error::ConnectionRefused));
+}
+
+#[test]
+fn the_receive_buffer_is_bounded() {
+    let mut world = World::new();
+    let server = world.far.engine.open(Domain::V4, Kind::Datagram);
+    world.far.engine.bind(server, address("0.0.0.0:53"), world.now).expect("bind");
+    for _ in 0..1000 {
+        let packet = udp::build(address("10.0.2.15:1"), address("10.0.2.2:53"), &[0; 1000], true);
+        world.far.engine.receive(packet, world.now);
+    }
+    assert_eq!(std::iter::from_fn(|| world.far.engine.receive_from(server)).count(), 212_992 / 1256);
+    assert_eq!(world.far.engine.counters().dropped, 1000 - 212_992 / 1256);
+}
+
+#[test]
+fn port_unreachable_is_not_sent_without_limit() {
+    let mut world = World::new();
+    for _ in 0..1000 {
+        let packet = udp::build(address("10.0.2.15:1"), address("10.0.2.2:53"), b"", true);
+        world.far.engine.receive(packet, world.now);
+    }
+    assert_eq!(std::iter::from_fn(|| world.far.engine.transmit(world.now)).count(), 50);
+}
+
+#[test]
+fn echo_requests_are_answered() {
+    let mut world = World::with(|near, far| (near.checksums, far.checksums) = (false, false));
+    for (from, to, request, reply) in [("10.0.2.15", "10.0.2.2", 8, 0), ("fd00::15", "fd00::2", 128, 129)] {
+        let [from, to] = [from, to].map(|ip| ip.parse::<IpAddr>().expect("an address"));
+        let mut packet = ip::build(from, to, Protocol::Icmp, 64, false);
+        let offset = packet.len() - 64;
+        packet[offset] = request;
+        packet[offset + 63] = 77;
+        world.far.engine.receive(packet, world.now);
+        let answer = world.far.engine.transmit(world.now).expect("an answer");
+        let header = ip::parse(&answer, false).expect("an IP packet");
+        assert_eq!((header.source, header.destination), (to, from));
+        assert_eq!((answer[offset], answer[offset + 63]), (reply, 77));
+        let checked = icmp::echo_reply(&answer, &header, true);
+        let header = ip::parse(&checked, true).expect("an IP packet");
+        assert!(icmp::parse(&checked, &header, true).is_ok(), "the checksum is right");
+    }
+}
