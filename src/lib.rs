@@ -24,6 +24,7 @@ pub mod error;
 pub mod icmp;
 pub mod ip;
 pub mod link;
+pub mod nat;
 pub mod observe;
 pub mod sys;
 pub mod tcp;

@@ -1,0 +1,280 @@
+//! The built-in network address translator: a link whose far side is the machine's own sockets. It needs no
+//! privilege, no device and no route, and works wherever the kernel's sockets do.
+//!
+//! ```text
+//!   program's engine ══ packets ══╦═ TCP ═► a second engine, which takes every address ── streams ── kernel TCP
+//!                                 ╠═ UDP ═► datagrams ── kernel UDP
+//!                                 ╠═ echo to the gateway and the resolver: answered here
+//!                                 ╚═ anything else: dropped and counted
+//!   the world ── kernel sockets ── publish ── the second engine, or UDP packets ══► program's engine
+//! ```
+//!
+//! The addresses are slirp's: the program is 10.0.2.15, the gateway 10.0.2.2 is the machine's 127.0.0.1, and
+//! 10.0.2.3 port 53 is the machine's name server; fd00::15, fd00::2 and fd00::3 likewise. The machine's own
+//! address on a real network is reached as any other host is.
+//!
+//! Everything happens in the calls of `Link`, in the caller's thread. `receive` gives out what is ready, and works
+//! when there is nothing or when it has given so much that others must have a turn: it asks the kernel for events
+//! once between two `None`s (or so many packets), and then every flow that has work gets one turn, bounded by its
+//! buffers. `wake` is an epoll descriptor, readable when an event waits that nobody fetched.
+//!
+//! Limits: echo elsewhere gets no answer (the kernel lets ordinary users send it only where the administrator says
+//! so, and nothing here pretends). Fragments, IP options' meaning, multicast and broadcast are not carried. One
+//! name server, read when the link is made.
+#![forbid(unsafe_code)]
+
+mod addresses;
+mod datagrams;
+mod dns;
+mod packets;
+mod publish;
+mod recency;
+mod streams;
+#[cfg(test)]
+mod tests;
+mod work;
+
+use crate::config::Publish;
+use crate::engine::{Engine, Settings};
+use crate::link::{Capabilities, Link, Packet};
+use crate::sys::net;
+use crate::time::Instant;
+use addresses::Addresses;
+use datagrams::Datagrams;
+use packets::{Datagram, Opened};
+use publish::Published;
+use rustix::fd::{AsFd, BorrowedFd};
+use smoltcp::wire::IpProtocol;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use streams::Streams;
+use work::{Shared, Source};
+
+pub use work::Counters;
+
+/// The program's address, the gateway (the machine's loopback) and the name server, as slirp has them.
+pub const GUEST_V4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+/// The gateway: the machine's 127.0.0.1.
+pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+/// The name server: forwards to the machine's own.
+pub const RESOLVER_V4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
+/// The program's IPv6 address, fd00::15.
+pub const GUEST_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x15);
+/// The gateway: the machine's ::1. fd00::2.
+pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+/// The name server, fd00::3.
+pub const RESOLVER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 3);
+
+/// Packets given out until the flows have a turn again.
+const PACKETS_A_ROUND: usize = 64;
+
+/// Ends the program's flows at kernel sockets.
+pub struct Nat {
+    engine: Engine,
+    streams: Streams,
+    datagrams: Datagrams,
+    published: Published,
+    shared: Shared,
+    /// Packets that may still be given out before the next round.
+    budget: usize,
+    /// Whether timers were run since the last `None`.
+    stepped: bool,
+    /// Whether the kernel was asked for events since the last `None`, and had no more.
+    polled: bool,
+}
+
+impl Nat {
+    /// Opens the published ports. The error names the port that could not be opened.
+    pub fn new(publish: &[Publish], seed: [u8; 16], now: Instant) -> Result<Nat, String> {
+        let configuration = net::resolver_configuration().unwrap_or_default();
+        Nat::with_name_server(dns::name_server(&configuration), publish, seed, now)
+    }
+
+    fn with_name_server(
+        name_server: SocketAddr,
+        publish: &[Publish],
+        seed: [u8; 16],
+        now: Instant,
+    ) -> Result<Nat, String> {
+        let shared = Shared::new(Addresses { name_server })
+            .map_err(|errno| format!("cannot make the epoll descriptor of the link nat: {errno}"))?;
+        let settings = Settings {
+            mtu: packets::MTU,
+            addresses: vec![
+                (GATEWAY_V4.into(), 24),
+                (RESOLVER_V4.into(), 24),
+                (GATEWAY_V6.into(), 64),
+                (RESOLVER_V6.into(), 64),
+            ],
+            any_address: true,
+            offer_incoming: true,
+            checksums: false,
+            seed,
+        };
+        Ok(Nat {
+            engine: Engine::new(settings, now),
+            streams: Streams::new(),
+            datagrams: Datagrams::new(),
+            published: Published::open(publish, &shared)?,
+            shared,
+            budget: PACKETS_A_ROUND,
+            stepped: false,
+            polled: false,
+        })
+    }
+
+    /// The published ports, each with the address that it is bound to: the port that the kernel chose for 0.
+    pub fn published(&self) -> impl Iterator<Item = (Publish, SocketAddr)> {
+        self.published.bound()
+    }
+
+    /// What passed so far.
+    pub fn counters(&self) -> Counters {
+        self.shared.counters
+    }
+
+    /// Runs the timers that are due, once between two `None`s.
+    fn step(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.stepped, true) {
+            return;
+        }
+        if self.engine.deadline().is_some_and(|deadline| deadline <= now) {
+            self.engine.advance(now);
+        }
+        self.streams.expire(&mut self.shared, now);
+        self.datagrams.expire(now);
+        self.published.expire(&mut self.shared, now);
+    }
+
+    fn packet(&mut self, now: Instant) -> Option<Packet> {
+        self.shared.packet().or_else(|| self.engine.transmit(now))
+    }
+
+    /// Gives a turn to whatever has work. Whether there was any.
+    fn round(&mut self, now: Instant) -> bool {
+        self.take_changes(now);
+        self.take_events();
+        let queued = self.shared.queued();
+        for _ in 0..queued {
+            match self.shared.next() {
+                Some(Source::Stream(index)) => {
+                    self.streams.turn(index, &mut self.engine, &mut self.shared, now);
+                }
+                Some(Source::Mapping(index)) => self.datagrams.turn(index, &mut self.shared, now),
+                Some(Source::Listener(index)) => {
+                    let Nat { published, streams, engine, shared, .. } = self;
+                    published.accept(index, streams, engine, shared, now);
+                }
+                Some(Source::Door(index)) => self.published.admit(index, &mut self.shared, now),
+                None => break,
+            }
+        }
+        self.budget = PACKETS_A_ROUND;
+        queued > 0
+    }
+
+    /// What happened at the engine.
+    fn take_changes(&mut self, now: Instant) {
+        while let Some(offer) = self.engine.incoming() {
+            self.streams.dial(offer, &mut self.engine, &mut self.shared, now);
+        }
+        while let Some(id) = self.engine.changed() {
+            if let Some(index) = self.streams.changed(id) {
+                self.shared.queue(Source::Stream(index));
+            }
+        }
+    }
+
+    /// What happened at the kernel's sockets.
+    fn take_events(&mut self) {
+        if self.polled {
+            return;
+        }
+        let count = self.shared.poll();
+        self.polled = count < net::EVENTS;
+        for index in 0..count {
+            let (source, flags) = self.shared.event(index);
+            let must_queue = match source {
+                Source::Stream(index) => self.streams.hint(index, flags),
+                Source::Mapping(index) => self.datagrams.hint(index, flags),
+                Source::Listener(index) | Source::Door(index) => self.published.hint(index),
+            };
+            if must_queue {
+                self.shared.queue(source);
+            }
+        }
+    }
+
+    fn transmit_datagram(&mut self, opened: &Opened<'_>, now: Instant) {
+        match Datagram::parse(opened) {
+            Some(datagram) if self.published.answer(&datagram, &mut self.shared, now) => {}
+            Some(datagram) => self.datagrams.send(&datagram, &mut self.shared, now),
+            None => self.shared.counters.dropped += 1,
+        }
+    }
+}
+
+impl Link for Nat {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { mtu: packets::MTU, checksums: false }
+    }
+
+    fn receive(&mut self, now: Instant) -> Option<Packet> {
+        self.step(now);
+        loop {
+            if self.budget == 0 {
+                self.polled = false;
+                self.round(now);
+            }
+            if let Some(packet) = self.packet(now) {
+                self.budget -= 1;
+                return Some(packet);
+            }
+            if !self.round(now) {
+                self.stepped = false;
+                self.polled = false;
+                return None;
+            }
+        }
+    }
+
+    fn transmit(&mut self, packet: Packet, now: Instant) {
+        // Nobody but the program sends on this link.
+        let opened = packets::open(&packet).filter(|opened| addresses::is_guest(opened.source));
+        match opened {
+            Some(Opened { protocol: IpProtocol::Tcp, .. }) => self.engine.receive(packet, now),
+            Some(opened @ Opened { protocol: IpProtocol::Udp, .. }) => self.transmit_datagram(&opened, now),
+            Some(opened)
+                if addresses::is_gateway(opened.destination)
+                    || addresses::is_resolver(opened.destination) =>
+            {
+                self.shared.deliver(packets::echo_reply(&opened));
+            }
+            _ => self.shared.counters.dropped += 1,
+        }
+    }
+
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.shared.epoll.as_fd())
+    }
+
+    fn deadline(&mut self) -> Option<Instant> {
+        if self.shared.pending() {
+            return Some(Instant::ZERO);
+        }
+        let timers = [
+            self.engine.deadline(),
+            self.streams.deadline(),
+            self.datagrams.deadline(),
+            self.published.deadline(),
+        ];
+        timers.into_iter().flatten().min()
+    }
+
+    fn busy(&self) -> bool {
+        self.streams.busy(&self.engine)
+    }
+
+    fn progress(&self) -> u64 {
+        self.streams.progress()
+    }
+}
