@@ -26,6 +26,7 @@ pub mod ip;
 pub mod link;
 pub mod nat;
 pub mod observe;
+pub mod resolver;
 pub mod sys;
 pub mod tcp;
 pub mod time;
