@@ -18,9 +18,13 @@
 //!                                from it `tube_*` here and the bare names in `preload/`
 //! ```
 
+pub mod abi;
+pub mod bridge;
+pub mod calls;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod host;
 pub mod icmp;
 pub mod ip;
 pub mod link;

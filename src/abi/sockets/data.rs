@@ -1,0 +1,404 @@
+//! Reading and writing. A stream's bytes go the kernel's way through the near end, with nothing of ours in front: only
+//! when that gave no bytes is it asked whether the descriptor is ours, and the host, why. Datagram sockets are asked
+//! for first, once this process has opened one: their receiver takes off a header, and their sender asks the host.
+
+use super::super::kernel::Kernel;
+use super::datagram::{self, Message};
+use super::{fail, is_datagram, traced, work};
+use crate::bridge::name::Identity;
+use crate::calls;
+use crate::error::{Error, Result};
+use crate::host;
+use crate::observe::trace;
+use crate::sys::raw::errno;
+use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
+
+/// A datagram socket of ours. Costs an atomic load while this process has none.
+fn datagram_socket(fd: c_int) -> Option<Identity> {
+    if !host::datagrams_exist() {
+        return None;
+    }
+    calls::identify(fd).filter(is_datagram)
+}
+
+/// The end of a reading call: what the kernel said of the near end, made true for the socket.
+fn received(name: &str, fd: c_int, count: ssize_t, wanted: bool) -> ssize_t {
+    if count > 0 || !wanted {
+        return noted(name, fd, count);
+    }
+    if count < 0 && !matches!(errno(), libc::ECONNRESET | libc::EINVAL | libc::ENOTCONN) {
+        return count;
+    }
+    let Some(identity) = calls::identify(fd).filter(|identity| !is_datagram(identity)) else { return count };
+    // SAFETY: open during the call.
+    let near = unsafe { super::borrowed(fd) };
+    match work(|| calls::explain_read(near, &identity)) {
+        Ok(()) => noted(name, fd, 0),
+        Err(error) => {
+            traced(name, fd, format_args!("({fd}) = -1 ({error})"));
+            fail(error) as ssize_t
+        }
+    }
+}
+
+/// SIGPIPE for a writing call that fails.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    /// The program wants none.
+    Unwanted,
+    /// The call left it to us: the kernel was told to send none.
+    Ours,
+    /// The kernel has sent it with EPIPE (write, writev). It sends none with ENOTCONN, which is what a near end says that
+    /// was never connected, and where TCP has EPIPE and the signal.
+    Kernels,
+}
+
+impl Signal {
+    /// Of a call with these flags, which then passes MSG_NOSIGNAL itself.
+    fn of(flags: c_int) -> Signal {
+        if flags & libc::MSG_NOSIGNAL != 0 { Signal::Unwanted } else { Signal::Ours }
+    }
+}
+
+/// The end of a writing call: what the kernel said of the near end, made true for the socket.
+fn sent(name: &str, fd: c_int, count: ssize_t, signal: Signal) -> ssize_t {
+    if count >= 0 {
+        return noted(name, fd, count);
+    }
+    let native = errno();
+    if !matches!(native, libc::EPIPE | libc::ECONNRESET | libc::ENOTCONN) {
+        return count;
+    }
+    let ours = calls::identify(fd).filter(|identity| !is_datagram(identity));
+    let error = match ours {
+        Some(identity) => work(|| Ok(calls::explain_write(&identity))).unwrap_or_else(|error| error),
+        None if native == libc::EPIPE => Error::BrokenPipe,
+        None => return count,
+    };
+    let due = signal == Signal::Ours || signal == Signal::Kernels && native == libc::ENOTCONN;
+    if error == Error::BrokenPipe && due {
+        // SAFETY: a signal to this thread, as the kernel would send it.
+        unsafe { libc::raise(libc::SIGPIPE) };
+    }
+    if ours.is_none() {
+        return fail(error) as ssize_t;
+    }
+    traced(name, fd, format_args!("({fd}) = -1 ({error})"));
+    fail(error) as ssize_t
+}
+
+/// In the trace, when one is written, if the descriptor is ours.
+fn noted(name: &str, fd: c_int, count: ssize_t) -> ssize_t {
+    if trace::enabled() && calls::identify(fd).is_some() {
+        let _ = work(|| {
+            traced(name, fd, format_args!("({fd}) = {count}"));
+            Ok(())
+        });
+    }
+    count
+}
+
+/// Flags that a stream of ours has no meaning for.
+fn refused_flags(fd: c_int, flags: c_int) -> Option<Error> {
+    let error = match flags {
+        // No urgent data, and no error queue, which is empty then.
+        _ if flags & libc::MSG_ERRQUEUE != 0 => Error::WouldBlock,
+        _ if flags & (libc::MSG_OOB | libc::MSG_FASTOPEN) != 0 => Error::NotSupported,
+        _ => return None,
+    };
+    calls::identify(fd).map(|_| error)
+}
+
+/// read(2)
+///
+/// # Safety
+/// As read(2).
+pub unsafe fn read<K: Kernel>(fd: c_int, buffer: *mut c_void, length: size_t) -> ssize_t {
+    if let Some(identity) = datagram_socket(fd) {
+        let mut vector = [iovec { iov_base: buffer, iov_len: length }];
+        // SAFETY: the program's buffer, as the caller's.
+        return unsafe { datagram::receive::<K>(fd, &identity, &mut Message::into(&mut vector), 0) };
+    }
+    // SAFETY: as the caller's.
+    let count = unsafe { K::read(fd, buffer, length) };
+    received("read", fd, count, length > 0)
+}
+
+/// write(2)
+///
+/// # Safety
+/// As write(2).
+pub unsafe fn write<K: Kernel>(fd: c_int, buffer: *const c_void, length: size_t) -> ssize_t {
+    if let Some(identity) = datagram_socket(fd) {
+        let vector = [iovec { iov_base: buffer.cast_mut(), iov_len: length }];
+        // SAFETY: the program's buffer, as the caller's; it is only read.
+        return unsafe { datagram::send(&identity, None, &vector) };
+    }
+    // SAFETY: as the caller's.
+    let count = unsafe { K::write(fd, buffer, length) };
+    sent("write", fd, count, Signal::Kernels)
+}
+
+/// readv(2)
+///
+/// # Safety
+/// As readv(2).
+pub unsafe fn readv<K: Kernel>(fd: c_int, vector: *const iovec, count: c_int) -> ssize_t {
+    if let Some(identity) = datagram_socket(fd) {
+        // SAFETY: as the caller's.
+        let mut vector = match unsafe { vectors(vector, count as size_t) } {
+            Ok(vector) => vector.to_vec(),
+            Err(error) => return fail(error) as ssize_t,
+        };
+        // SAFETY: the program's buffers, as the caller's.
+        return unsafe { datagram::receive::<K>(fd, &identity, &mut Message::into(&mut vector), 0) };
+    }
+    // SAFETY: as the caller's.
+    let read = unsafe { K::readv(fd, vector, count) };
+    received("readv", fd, read, true)
+}
+
+/// writev(2)
+///
+/// # Safety
+/// As writev(2).
+pub unsafe fn writev<K: Kernel>(fd: c_int, vector: *const iovec, count: c_int) -> ssize_t {
+    if let Some(identity) = datagram_socket(fd) {
+        // SAFETY: as the caller's.
+        return match unsafe { vectors(vector, count as size_t) } {
+            // SAFETY: the program's buffers, as the caller's; they are only read.
+            Ok(vector) => unsafe { datagram::send(&identity, None, vector) },
+            Err(error) => fail(error) as ssize_t,
+        };
+    }
+    // SAFETY: as the caller's.
+    let written = unsafe { K::writev(fd, vector, count) };
+    sent("writev", fd, written, Signal::Kernels)
+}
+
+/// The program's vector, with the kernel's bound on its length.
+///
+/// # Safety
+/// `vector` points to `count` readable iovecs.
+pub(super) unsafe fn vectors<'a>(vector: *const iovec, count: size_t) -> Result<&'a [iovec]> {
+    match count {
+        0 => Ok(&[]),
+        // UIO_MAXIOV
+        1..=1024 if !vector.is_null() => {
+            // SAFETY: as the caller's.
+            Ok(unsafe { core::slice::from_raw_parts(vector, count) })
+        }
+        1..=1024 => Err(Error::BadAddress),
+        _ => Err(Error::InvalidArgument),
+    }
+}
+
+/// recvfrom(2); recv(2) is this with null addresses.
+///
+/// # Safety
+/// As recvfrom(2).
+pub unsafe fn recvfrom<K: Kernel>(
+    fd: c_int,
+    buffer: *mut c_void,
+    length: size_t,
+    flags: c_int,
+    from: *mut sockaddr,
+    from_length: *mut socklen_t,
+) -> ssize_t {
+    if let Some(identity) = datagram_socket(fd) {
+        let mut vector = [iovec { iov_base: buffer, iov_len: length }];
+        let mut message = Message::into(&mut vector);
+        // SAFETY: as the caller's.
+        let count = unsafe { datagram::receive::<K>(fd, &identity, &mut message, flags) };
+        if let (true, Some(sender)) = (count >= 0, message.sender) {
+            // SAFETY: as the caller's.
+            let given = unsafe { super::given_length(from_length) };
+            // SAFETY: the same.
+            unsafe { super::give_address(sender, from, from_length, given) };
+        }
+        return count;
+    }
+    if flags & (libc::MSG_ERRQUEUE | libc::MSG_OOB) != 0
+        && let Some(error) = refused_flags(fd, flags)
+    {
+        // recv(2): EINVAL when there is no urgent data, and there never is.
+        return fail(if flags & libc::MSG_OOB != 0 { Error::InvalidArgument } else { error }) as ssize_t;
+    }
+    // SAFETY: as the caller's.
+    let count = unsafe { K::recvfrom(fd, buffer, length, flags, from, from_length) };
+    if count >= 0 && !from_length.is_null() && calls::identify(fd).is_some() {
+        // A stream gives no address; the kernel gave the far end's.
+        // SAFETY: as the caller's.
+        unsafe { *from_length = 0 };
+    }
+    received("recvfrom", fd, count, length > 0)
+}
+
+/// sendto(2); send(2) is this with a null address.
+///
+/// # Safety
+/// As sendto(2).
+pub unsafe fn sendto<K: Kernel>(
+    fd: c_int,
+    buffer: *const c_void,
+    length: size_t,
+    flags: c_int,
+    to: *const sockaddr,
+    to_length: socklen_t,
+) -> ssize_t {
+    if let Some(identity) = datagram_socket(fd) {
+        let vector = [iovec { iov_base: buffer.cast_mut(), iov_len: length }];
+        // SAFETY: as the caller's.
+        return match unsafe { destination(to, to_length) } {
+            // SAFETY: the program's buffer, as the caller's; it is only read.
+            Ok(to) => unsafe { datagram::send(&identity, to, &vector) },
+            Err(error) => fail(error) as ssize_t,
+        };
+    }
+    if flags & (libc::MSG_OOB | libc::MSG_FASTOPEN) != 0
+        && let Some(error) = refused_flags(fd, flags)
+    {
+        return fail(error) as ssize_t;
+    }
+    // A stream that is connected ignores the address, on Linux.
+    let ours = !to.is_null() && calls::identify(fd).is_some();
+    let (to, to_length) = if ours { (core::ptr::null(), 0) } else { (to, to_length) };
+    // SAFETY: as the caller's.
+    let count = unsafe { K::sendto(fd, buffer, length, flags | libc::MSG_NOSIGNAL, to, to_length) };
+    sent("sendto", fd, count, Signal::of(flags))
+}
+
+/// Where a datagram goes: None for the connected peer.
+///
+/// # Safety
+/// `to` is null or has `length` readable bytes.
+unsafe fn destination<'a>(to: *const sockaddr, length: socklen_t) -> Result<Option<&'a [u8]>> {
+    if to.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: as the caller's.
+    unsafe { super::address_bytes(to, length) }.map(Some)
+}
+
+/// recvmsg(2)
+///
+/// # Safety
+/// As recvmsg(2).
+pub unsafe fn recvmsg<K: Kernel>(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
+    if let Some(identity) = datagram_socket(fd) {
+        // SAFETY: as the caller's.
+        return unsafe { datagram::receive_message::<K>(fd, &identity, message, flags) };
+    }
+    if flags & libc::MSG_ERRQUEUE != 0
+        && let Some(error) = refused_flags(fd, flags)
+    {
+        return fail(error) as ssize_t;
+    }
+    // SAFETY: as the caller's.
+    let count = unsafe { K::recvmsg(fd, message, flags) };
+    if count >= 0 && !message.is_null() {
+        // SAFETY: not null, and the kernel just wrote it.
+        let header = unsafe { &mut *message };
+        if !header.msg_name.is_null() && header.msg_namelen != 0 && calls::identify(fd).is_some() {
+            header.msg_namelen = 0;
+        }
+    }
+    received("recvmsg", fd, count, true)
+}
+
+/// sendmsg(2)
+///
+/// # Safety
+/// As sendmsg(2).
+pub unsafe fn sendmsg<K: Kernel>(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
+    if let Some(identity) = datagram_socket(fd) {
+        // SAFETY: as the caller's.
+        return unsafe { datagram::send_message(&identity, message) };
+    }
+    if flags & (libc::MSG_OOB | libc::MSG_FASTOPEN) != 0
+        && let Some(error) = refused_flags(fd, flags)
+    {
+        return fail(error) as ssize_t;
+    }
+    if !message.is_null() {
+        // SAFETY: not null, and as the caller's.
+        let mut header = unsafe { *message };
+        if !header.msg_name.is_null() && calls::identify(fd).is_some() {
+            (header.msg_name, header.msg_namelen) = (core::ptr::null_mut(), 0);
+            // SAFETY: the program's message without its address.
+            let count = unsafe { K::sendmsg(fd, &raw const header, flags | libc::MSG_NOSIGNAL) };
+            return sent("sendmsg", fd, count, Signal::of(flags));
+        }
+    }
+    // SAFETY: as the caller's.
+    let count = unsafe { K::sendmsg(fd, message, flags | libc::MSG_NOSIGNAL) };
+    sent("sendmsg", fd, count, Signal::of(flags))
+}
+
+/// recvmmsg(2). Of a datagram socket of ours: waits for the first message only (MSG_WAITFORONE), and not longer than
+/// a receive time-out allows; `timeout` is not looked at.
+///
+/// # Safety
+/// As recvmmsg(2).
+pub unsafe fn recvmmsg<K: Kernel>(
+    fd: c_int,
+    messages: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+    timeout: *mut timespec,
+) -> c_int {
+    let Some(identity) = datagram_socket(fd) else {
+        // SAFETY: as the caller's.
+        return unsafe { K::recvmmsg(fd, messages, count, flags, timeout) };
+    };
+    let mut flags = flags & !libc::MSG_WAITFORONE;
+    let each = |message: *mut msghdr| {
+        let now = flags;
+        flags |= libc::MSG_DONTWAIT;
+        // SAFETY: a message of the program's array.
+        unsafe { datagram::receive_message::<K>(fd, &identity, message, now) }
+    };
+    // SAFETY: as the caller's.
+    unsafe { for_each_message(messages, count, each) }
+}
+
+/// sendmmsg(2)
+///
+/// # Safety
+/// As sendmmsg(2).
+pub unsafe fn sendmmsg<K: Kernel>(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int {
+    let Some(identity) = datagram_socket(fd) else {
+        // SAFETY: as the caller's.
+        return unsafe { K::sendmmsg(fd, messages, count, flags) };
+    };
+    // SAFETY: a message of the program's array.
+    let each = |message: *mut msghdr| unsafe { datagram::send_message(&identity, message) };
+    // SAFETY: as the caller's.
+    unsafe { for_each_message(messages, count, each) }
+}
+
+/// Handles messages until one fails. The number handled, or the first's error.
+///
+/// # Safety
+/// `messages` points to `count` writable entries.
+unsafe fn for_each_message(
+    messages: *mut mmsghdr,
+    count: c_uint,
+    mut each: impl FnMut(*mut msghdr) -> ssize_t,
+) -> c_int {
+    if messages.is_null() {
+        return fail(Error::BadAddress);
+    }
+    for index in 0..count as usize {
+        // SAFETY: within the program's array.
+        let entry = unsafe { messages.add(index) };
+        // SAFETY: a field of the entry.
+        let length = each(unsafe { &raw mut (*entry).msg_hdr });
+        if length < 0 {
+            return if index == 0 { -1 } else { index as c_int };
+        }
+        // SAFETY: the same entry.
+        unsafe { (*entry).msg_len = length as c_uint };
+    }
+    count as c_int
+}

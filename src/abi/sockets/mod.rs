@@ -1,0 +1,406 @@
+//! The calls of the BSD API, in C's terms. Each is written once, for both ways to the kernel: a descriptor that is not
+//! ours goes to `K` untouched; of ours, the kernel does on the near end what it can, and the host is asked for the rest.
+//!
+//! Before "is it ours?" says yes, nothing here locks, allocates or logs. errno changes only when a call fails. A panic
+//! in our part is caught: the call fails with EIO, and the host works no more. The kernel's calls that may wait are
+//! outside of that net, so that a thread that is cancelled in one unwinds.
+
+mod data;
+mod datagram;
+mod options;
+
+use super::kernel::Kernel;
+use crate::bridge::name::Identity;
+use crate::calls::{self, Progress, address};
+use crate::engine::Kind;
+use crate::error::{Error, Result};
+use crate::host;
+use crate::observe::trace;
+use crate::sys;
+use crate::sys::raw::{self, errno};
+use core::time::Duration;
+pub use data::{read, readv, recvfrom, recvmmsg, recvmsg, sendmmsg, sendmsg, sendto, write, writev};
+use libc::{c_int, pollfd, sockaddr, socklen_t, timespec};
+pub use options::{getsockopt, ioctl, setsockopt};
+use rustix::fd::BorrowedFd;
+use std::fmt;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// -1 and errno.
+fn fail(error: Error) -> c_int {
+    raw::fail(error.errno())
+}
+
+/// 0, or -1 and errno.
+fn status(result: Result<()>) -> c_int {
+    result.map_or_else(fail, |()| 0)
+}
+
+/// Our part of a call: errno stays as it was, and a panic becomes EIO.
+fn work<T>(part: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = errno();
+    let result = catch_unwind(AssertUnwindSafe(part)).unwrap_or(Err(Error::Broken));
+    raw::set_errno(before);
+    result
+}
+
+/// A line in the trace, when one is written.
+fn traced(name: &str, fd: c_int, detail: fmt::Arguments<'_>) {
+    if trace::enabled() {
+        trace::call(sys::now(), name, fd, detail);
+    }
+}
+
+/// `fd` for our own calls.
+///
+/// # Safety
+/// The program keeps it open during the call; if it does not, the calls fail with EBADF or act on the number's new
+/// open file, as the kernel's own would.
+unsafe fn borrowed<'fd>(fd: c_int) -> BorrowedFd<'fd> {
+    // SAFETY: by the contract of this function; never -1, since only descriptors that were identified come here.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// The bytes of an address that the program passed.
+///
+/// # Safety
+/// `address` is null or points to `length` readable bytes.
+unsafe fn address_bytes<'a>(address: *const sockaddr, length: socklen_t) -> Result<&'a [u8]> {
+    if address.is_null() {
+        return Err(Error::BadAddress);
+    }
+    // sizeof(struct sockaddr_storage), the kernel's bound.
+    if length > 128 {
+        return Err(Error::InvalidArgument);
+    }
+    // SAFETY: by the contract of this function.
+    Ok(unsafe { core::slice::from_raw_parts(address.cast(), length as usize) })
+}
+
+/// Gives an address to the program: as much as fits in `given` bytes, and its whole length.
+///
+/// # Safety
+/// `length` is null or writable; `place` is null or has `given` writable bytes.
+unsafe fn give_address(from: SocketAddr, place: *mut sockaddr, length: *mut socklen_t, given: socklen_t) {
+    if length.is_null() {
+        return;
+    }
+    let (bytes, count) = address::format(from);
+    if !place.is_null() {
+        // SAFETY: at most `given` bytes are written, to a place that has them.
+        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), place.cast(), count.min(given as usize)) };
+    }
+    // SAFETY: not null, and writable by the contract.
+    unsafe { *length = count as socklen_t };
+}
+
+/// The length that the program passed with a place for an address.
+///
+/// # Safety
+/// `length` is null or readable.
+unsafe fn given_length(length: *const socklen_t) -> socklen_t {
+    // SAFETY: by the contract of this function.
+    if length.is_null() { 0 } else { unsafe { *length } }
+}
+
+/// socket(2)
+///
+/// # Safety
+/// None beyond the kernel's.
+pub unsafe fn socket<K: Kernel>(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
+    match work(|| Ok(calls::socket(domain, kind, protocol))) {
+        // SAFETY: no pointers.
+        Ok(None) => unsafe { K::socket(domain, kind, protocol) },
+        Ok(Some(Ok(fd))) => {
+            let (family, kind) = (if domain == libc::AF_INET { "AF_INET" } else { "AF_INET6" }, kind & 0xf);
+            let kind = if kind == libc::SOCK_STREAM { "SOCK_STREAM" } else { "SOCK_DGRAM" };
+            traced("socket", fd, format_args!("({family}, {kind}) = {fd}"));
+            fd
+        }
+        Ok(Some(Err(error))) | Err(error) => fail(error),
+    }
+}
+
+/// bind(2)
+///
+/// # Safety
+/// `address` is null or points to `length` readable bytes.
+pub unsafe fn bind<K: Kernel>(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
+    let Some(identity) = calls::identify(fd) else {
+        // SAFETY: as the caller's.
+        return unsafe { K::bind(fd, address, length) };
+    };
+    // SAFETY: as the caller's.
+    let bytes = unsafe { address_bytes(address, length) };
+    let bound = work(|| calls::bind(&identity, bytes?));
+    let result = status(bound);
+    traced("bind", fd, format_args!("({fd}, {}) = {result}", Shown(bytes)));
+    result
+}
+
+/// listen(2)
+///
+/// # Safety
+/// None beyond the kernel's.
+pub unsafe fn listen<K: Kernel>(fd: c_int, backlog: c_int) -> c_int {
+    let Some(identity) = calls::identify(fd) else {
+        // SAFETY: no pointers.
+        return unsafe { K::listen(fd, backlog) };
+    };
+    // SAFETY: open during the call.
+    let near = unsafe { borrowed(fd) };
+    let result = status(work(|| calls::listen(near, &identity, backlog)));
+    traced("listen", fd, format_args!("({fd}, {backlog}) = {result}"));
+    result
+}
+
+/// connect(2)
+///
+/// # Safety
+/// `address` is null or points to `length` readable bytes.
+pub unsafe fn connect<K: Kernel>(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
+    let Some(identity) = calls::identify(fd) else {
+        // SAFETY: as the caller's.
+        return unsafe { K::connect(fd, address, length) };
+    };
+    let begun_at = sys::now();
+    // SAFETY: open during the call.
+    let near = unsafe { borrowed(fd) };
+    // SAFETY: as the caller's.
+    let bytes = unsafe { address_bytes(address, length) };
+    let outcome = match work(|| calls::connect(near, &identity, bytes?)) {
+        Ok(Progress::Done) => Ok(()),
+        // A connect that was repeated may have got a new socket under the old number.
+        Ok(Progress::Waits(id)) => wait_connected::<K>(near, fd, &Identity { id, ..identity }),
+        Err(error) => Err(error),
+    };
+    if trace::enabled() {
+        let result = Outcome(outcome);
+        trace::call(begun_at, "connect", fd, format_args!("({fd}, {}) = {result}", Shown(bytes)));
+    }
+    status(outcome)
+}
+
+/// Waits as connect(2) on a blocking socket does: SO_SNDTIMEO bounds it, a signal interrupts it; the handshake goes on.
+fn wait_connected<K: Kernel>(near: BorrowedFd<'_>, fd: c_int, identity: &Identity) -> Result<()> {
+    let limit =
+        rustix::net::sockopt::socket_timeout(near, rustix::net::sockopt::Timeout::Send).ok().flatten();
+    let deadline = limit.map(|limit| sys::now() + limit);
+    loop {
+        match work(|| Ok(calls::connected(identity, identity.id)))? {
+            Some(outcome) => return outcome,
+            None if !poll_writable::<K>(fd, deadline.map(|deadline| deadline - sys::now()))? => {
+                return Err(Error::InProgress);
+            }
+            None => {}
+        }
+    }
+}
+
+/// False when `patience` is over.
+fn poll_writable<K: Kernel>(fd: c_int, patience: Option<Duration>) -> Result<bool> {
+    let mut wanted = pollfd { fd, events: libc::POLLOUT, revents: 0 };
+    let patience = patience.map(|patience| timespec {
+        tv_sec: patience.as_secs() as libc::time_t,
+        tv_nsec: patience.subsec_nanos().into(),
+    });
+    let patience = patience.as_ref().map_or(core::ptr::null(), |patience| patience);
+    // SAFETY: one pollfd, a time-out that lives as long as the call or none, and no mask.
+    match unsafe { K::ppoll(&raw mut wanted, 1, patience, core::ptr::null()) } {
+        -1 => Err(Error::Kernel(errno())),
+        ready => Ok(ready > 0),
+    }
+}
+
+/// accept4(2); accept(2) is this with no flags.
+///
+/// # Safety
+/// `length` is null or points to a length; `address` is null or has that many writable bytes.
+pub unsafe fn accept4<K: Kernel>(
+    fd: c_int,
+    address: *mut sockaddr,
+    length: *mut socklen_t,
+    flags: c_int,
+) -> c_int {
+    let Some(listener) = calls::identify(fd) else {
+        // SAFETY: as the caller's.
+        return unsafe { K::accept4(fd, address, length, flags) };
+    };
+    // SAFETY: open during the call.
+    let listening = unsafe { borrowed(fd) };
+    if let Err(error) = work(|| calls::can_accept(listening, &listener)) {
+        return fail(error);
+    }
+    // SAFETY: as the caller's.
+    let given = unsafe { given_length(length) };
+    loop {
+        // SAFETY: as the caller's. The near end's listener is the kernel's, and so is waiting for it.
+        let accepted = unsafe { K::accept4(fd, address, length, flags) };
+        let identity = if accepted < 0 { None } else { calls::identify(accepted) };
+        let Some(identity) = identity else { return accepted };
+        // SAFETY: new, and nobody else's yet.
+        let near = unsafe { borrowed(accepted) };
+        match work(|| Ok(calls::accepted(listening, near, &identity))) {
+            Ok(Some(peer)) => {
+                // SAFETY: as the caller's, with the length that was there before the kernel wrote its own.
+                unsafe { give_address(peer, address, length, given) };
+                traced("accept", accepted, format_args!("({fd}, {peer}) = {accepted}"));
+                return accepted;
+            }
+            Ok(None) => {
+                // SAFETY: a stranger's, that nobody else has seen.
+                unsafe { K::close(accepted) };
+                if !length.is_null() {
+                    // SAFETY: as the caller's.
+                    unsafe { *length = given };
+                }
+            }
+            Err(error) => {
+                // SAFETY: as above.
+                unsafe { K::close(accepted) };
+                return fail(error);
+            }
+        }
+    }
+}
+
+/// getsockname(2)
+///
+/// # Safety
+/// `length` points to a length; `address` has that many writable bytes.
+pub unsafe fn getsockname<K: Kernel>(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
+    let Some(identity) = calls::identify(fd) else {
+        // SAFETY: as the caller's.
+        return unsafe { K::getsockname(fd, address, length) };
+    };
+    // SAFETY: as the caller's.
+    unsafe { answer_address(work(|| calls::local(&identity)), address, length) }
+}
+
+/// getpeername(2)
+///
+/// # Safety
+/// As `getsockname`.
+pub unsafe fn getpeername<K: Kernel>(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
+    let Some(identity) = calls::identify(fd) else {
+        // SAFETY: as the caller's.
+        return unsafe { K::getpeername(fd, address, length) };
+    };
+    // SAFETY: as the caller's.
+    unsafe { answer_address(work(|| calls::peer(&identity)), address, length) }
+}
+
+/// # Safety
+/// As `getsockname`.
+unsafe fn answer_address(
+    answer: Result<SocketAddr>,
+    address: *mut sockaddr,
+    length: *mut socklen_t,
+) -> c_int {
+    if length.is_null() || address.is_null() {
+        return fail(Error::BadAddress);
+    }
+    match answer {
+        Ok(answer) => {
+            // SAFETY: not null, and as the caller's.
+            let given = unsafe { given_length(length) };
+            // SAFETY: the same.
+            unsafe { give_address(answer, address, length, given) };
+            0
+        }
+        Err(error) => fail(error),
+    }
+}
+
+/// shutdown(2)
+///
+/// # Safety
+/// None beyond the kernel's.
+pub unsafe fn shutdown<K: Kernel>(fd: c_int, how: c_int) -> c_int {
+    if let Some(identity) = calls::identify(fd) {
+        if let Err(error) = work(|| calls::shutdown(&identity, how)) {
+            return fail(error);
+        }
+        traced("shutdown", fd, format_args!("({fd}, {how}) = 0"));
+    }
+    // SAFETY: no pointers.
+    unsafe { K::shutdown(fd, how) }
+}
+
+/// close(2): EBADF for the numbers that are internal, and the host hears of sockets that have no far end to tell it.
+///
+/// # Safety
+/// None beyond the kernel's.
+pub unsafe fn close<K: Kernel>(fd: c_int) -> c_int {
+    // In a vfork child and in a forked one the host is not to be touched.
+    if !host::is_here() {
+        host::closed_without_host(fd, fd);
+        // SAFETY: no pointers.
+        return unsafe { K::close(fd) };
+    }
+    if sys::descriptors::is_internal(fd) {
+        return fail(Error::BadDescriptor);
+    }
+    let identity = if host::unwatched_exist() || trace::enabled() { calls::identify(fd) } else { None };
+    let closed_at = sys::now();
+    // SAFETY: no pointers.
+    let result = unsafe { K::close(fd) };
+    if let Some(identity) = identity {
+        // A socket that is watched tells by its far end; the host is asked only about the others.
+        let _ = work(|| {
+            calls::closed(&identity);
+            Ok(())
+        });
+        if trace::enabled() {
+            trace::call(closed_at, "close", fd, format_args!("({fd}) = {result}"));
+        }
+    }
+    result
+}
+
+/// After dup2, dup3, close_range and closefrom: descriptors may have gone that nobody looked at.
+pub fn replaced() {
+    if host::is_here() && host::unwatched_exist() {
+        let _ = work(|| {
+            calls::closed_some();
+            Ok(())
+        });
+    }
+}
+
+/// An address for the trace.
+struct Shown<'a>(Result<&'a [u8]>);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parsed = self.0.and_then(|bytes| address::parse(bytes, crate::engine::Domain::V6));
+        match parsed {
+            Ok(address::Given::Address(SocketAddr::V6(v6))) => match v6.ip().to_ipv4_mapped() {
+                Some(v4) => write!(f, "{v4}:{}", v6.port()),
+                None => v6.fmt(f),
+            },
+            Ok(address::Given::Address(v4)) => v4.fmt(f),
+            Ok(address::Given::Unspecified) => f.write_str("AF_UNSPEC"),
+            Err(_) => f.write_str("?"),
+        }
+    }
+}
+
+/// The result of a call for the trace: 0, or -1 with the errno's text.
+struct Outcome(Result<()>);
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Ok(()) => f.write_str("0"),
+            Err(Error::InProgress) => f.write_str("-1 EINPROGRESS"),
+            Err(error) => write!(f, "-1 ({error})"),
+        }
+    }
+}
+
+/// Whether `identity` is a datagram socket.
+fn is_datagram(identity: &Identity) -> bool {
+    identity.kind == Kind::Datagram
+}

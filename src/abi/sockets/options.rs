@@ -1,0 +1,107 @@
+//! getsockopt, setsockopt and ioctl.
+
+use super::super::kernel::Kernel;
+use super::{fail, is_datagram, status, traced, work};
+use crate::bridge::datagram::HEADER;
+use crate::calls::{self, options};
+use crate::error::Error;
+use crate::host::Host;
+use libc::{c_int, c_ulong, c_void, socklen_t};
+
+/// getsockopt(2)
+///
+/// # Safety
+/// `length` points to a length; `value` has that many writable bytes.
+pub unsafe fn getsockopt<K: Kernel>(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *mut c_void,
+    length: *mut socklen_t,
+) -> c_int {
+    let Some(identity) = calls::identify(fd) else {
+        // SAFETY: as the caller's.
+        return unsafe { K::getsockopt(fd, level, name, value, length) };
+    };
+    let answer = match work(|| options::get(&identity, level, name)) {
+        // SAFETY: as the caller's.
+        Ok(options::Answer::Kernel) => return unsafe { K::getsockopt(fd, level, name, value, length) },
+        Ok(options::Answer::Number(number)) => number.to_ne_bytes().to_vec(),
+        Ok(options::Answer::Bytes(bytes)) => bytes,
+        Err(error) => return fail(error),
+    };
+    if value.is_null() || length.is_null() {
+        return fail(Error::BadAddress);
+    }
+    // SAFETY: not null, and as the caller's.
+    let given = unsafe { *length } as usize;
+    let count = answer.len().min(given);
+    // SAFETY: at most as many bytes as the program has room for.
+    unsafe { core::ptr::copy_nonoverlapping(answer.as_ptr(), value.cast(), count) };
+    // SAFETY: not null, and as the caller's.
+    unsafe { *length = count as socklen_t };
+    0
+}
+
+/// setsockopt(2)
+///
+/// # Safety
+/// `value` is null or has `length` readable bytes.
+pub unsafe fn setsockopt<K: Kernel>(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *const c_void,
+    length: socklen_t,
+) -> c_int {
+    let Some(identity) = calls::identify(fd) else {
+        // SAFETY: as the caller's.
+        return unsafe { K::setsockopt(fd, level, name, value, length) };
+    };
+    if value.is_null() {
+        return fail(Error::BadAddress);
+    }
+    // SAFETY: not null, and as the caller's; the kernel, too, reads no more than a page of it.
+    let bytes = unsafe { core::slice::from_raw_parts(value.cast(), (length as usize).min(4096)) };
+    match work(|| options::set(&identity, level, name, bytes)) {
+        // SAFETY: as the caller's.
+        Ok(true) => unsafe { K::setsockopt(fd, level, name, value, length) },
+        Ok(false) => {
+            traced("setsockopt", fd, format_args!("({fd}, {}) = 0", options::Named(level, name)));
+            0
+        }
+        Err(error) => fail(error),
+    }
+}
+
+/// ioctl(2). Of ours, the kernel answers for the near end (FIONBIO, FIONREAD, FIOASYNC, SIOCATMARK…), save what it
+/// cannot know.
+///
+/// # Safety
+/// `argument` is what the request asks for.
+pub unsafe fn ioctl<K: Kernel>(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
+    const FIONREAD: c_ulong = libc::FIONREAD as c_ulong;
+    const TIOCOUTQ: c_ulong = libc::TIOCOUTQ as c_ulong;
+    // SAFETY: as the caller's.
+    let result = unsafe { K::ioctl(fd, request, argument) };
+    if result < 0 || argument.is_null() || !matches!(request, FIONREAD | TIOCOUTQ) {
+        return result;
+    }
+    let Some(identity) = calls::identify(fd) else { return result };
+    let place: *mut c_int = argument.cast();
+    if request == TIOCOUTQ {
+        let Some(host) = Host::of(&identity) else { return result };
+        let unacknowledged = work(|| Ok(host.lock().unacknowledged(identity.id)));
+        return status(unacknowledged.map(|count| {
+            // SAFETY: SIOCOUTQ writes an int, and the kernel just did.
+            unsafe { *place = c_int::try_from(count).unwrap_or(c_int::MAX) };
+        }));
+    }
+    if is_datagram(&identity) {
+        // SAFETY: FIONREAD writes an int, and the kernel just did.
+        let whole = unsafe { *place };
+        // SAFETY: the same.
+        unsafe { *place = (whole - HEADER as c_int).max(0) };
+    }
+    result
+}

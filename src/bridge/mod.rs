@@ -1,0 +1,456 @@
+//! The bridge joins what a program holds, the near end, to a socket of the engine, through an AF_UNIX socket that the
+//! kernel keeps between them.
+//!
+//! ```text
+//!   program ── near end ══ AF_UNIX ══ far end ── Stream, Datagram ── engine
+//!              listening near end ◄─ connect ─── Listener ────────── engine
+//! ```
+//!
+//! * Readiness, blocking, time-outs and signals of the near end are the kernel's. The far ends are in one epoll set,
+//!   level-triggered, with the interest that fits: IN while the engine has room, OUT while the near end is full.
+//! * A stream that is connecting holds a filler in the far end's queue, which keeps POLLOUT off the near end. It is
+//!   read when the handshake is done; when the handshake fails the far end is closed with the filler unread, which
+//!   gives the near end POLLERR and POLLHUP: TCP's own sequence.
+//! * A near end with no far end (never connected, or listening) cannot tell that it was closed, nor can a datagram
+//!   socket's. Those are asked, by binding another socket to their name: EADDRINUSE while they live.
+//! * What the kernel cannot say of a connection that is over (its errno, its address) stays in the table as `Ended`
+//!   while the program may hold the near end. Most close it first, and then nothing stays; of the others nobody can say
+//!   when they do (an accepted near end has no name of its own to ask for), so the last `ENDED_KEPT` are kept.
+
+pub mod datagram;
+pub mod listener;
+pub mod name;
+pub mod options;
+pub mod stream;
+
+use crate::engine::{Domain, Engine, Kind, SocketId};
+use crate::error::{Error, Result};
+use crate::sys::descriptors::{Internal, Owned, internal};
+use crate::sys::{self, unix};
+use crate::time::Instant;
+use datagram::Datagram;
+use listener::Listener;
+use name::{Name, Role as NameRole, Token};
+use options::Options;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, SocketType};
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use stream::Stream;
+
+/// Connections whose end is remembered because the program may still hold the near end.
+const ENDED_KEPT: usize = 8192;
+
+/// One socket of the program.
+#[derive(Debug)]
+pub struct Socket {
+    /// AF_INET or AF_INET6.
+    pub domain: Domain,
+    /// Stream or datagram.
+    pub kind: Kind,
+    /// What setsockopt set.
+    pub options: Options,
+    /// Where bind put it, for a stream whose first connect fails.
+    pub bound: Option<SocketAddr>,
+    /// What it is at the moment.
+    pub role: Role,
+}
+
+/// What a socket is at the moment.
+#[derive(Debug)]
+pub enum Role {
+    /// A stream socket neither connected nor listening.
+    Idle,
+    /// A listening stream socket.
+    Listener(Listener),
+    /// A connecting or connected stream socket.
+    Stream(Stream),
+    /// A datagram socket.
+    Datagram(Datagram),
+    /// A stream socket whose connection is over, or was never made.
+    Ended(Ended),
+}
+
+/// What is left of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ended {
+    /// The error that no call has reported yet.
+    pub error: Option<Error>,
+    /// Whether it ended before it was established: connect may be tried again.
+    pub unconnected: bool,
+    /// getsockname still answers.
+    pub local: Option<SocketAddr>,
+}
+
+/// The epoll set of the far ends.
+#[derive(Debug)]
+pub struct Interest(Internal);
+
+impl Interest {
+    /// The descriptor to wait on.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Adds a descriptor under a key.
+    pub fn add(&self, fd: impl AsFd, key: u64, flags: EventFlags) -> Result<()> {
+        Ok(epoll::add(&self.0, fd, EventData::new_u64(key), flags)?)
+    }
+
+    fn change(&self, fd: impl AsFd, id: SocketId, flags: EventFlags) {
+        epoll::modify(&self.0, fd, EventData::new_u64(id.0), flags)
+            .expect("a far end is registered while it lives");
+    }
+
+    fn remove(&self, fd: impl AsFd) {
+        // Only ever after `add`, and closing would remove it as well.
+        let _ = epoll::delete(&self.0, fd);
+    }
+}
+
+/// All sockets of a host.
+#[derive(Debug)]
+pub struct Bridge {
+    token: Token,
+    interest: Interest,
+    sockets: HashMap<SocketId, Socket>,
+    /// How many of them are streams, or were: their near ends need no asking after.
+    watched: usize,
+    ended: VecDeque<SocketId>,
+    /// Bytes that turn POLLOUT off at a near end, and the buffer that they are read back into.
+    filler: Vec<u8>,
+    /// The program is ending.
+    ending: bool,
+    /// What is kept open for it until it has.
+    lingering: Vec<Role>,
+    /// Listeners with a connection that the near end's backlog did not take.
+    stalled: Vec<SocketId>,
+}
+
+impl Bridge {
+    /// A bridge whose near ends bear `token`.
+    pub fn new(token: Token) -> Result<Bridge> {
+        let any = unix::socket(SocketType::STREAM, SocketFlags::CLOEXEC)?;
+        // A near end is writable while four times what it queued fits into its send buffer.
+        let filler = vec![0; unix::send_buffer(&any)? / 4 + 1];
+        Ok(Bridge {
+            token,
+            interest: Interest(internal(epoll::create(epoll::CreateFlags::CLOEXEC)?)),
+            sockets: HashMap::new(),
+            watched: 0,
+            ended: VecDeque::new(),
+            filler,
+            ending: false,
+            lingering: Vec::new(),
+            stalled: Vec::new(),
+        })
+    }
+
+    /// The epoll set that the host waits on.
+    pub fn interest(&self) -> &Interest {
+        &self.interest
+    }
+
+    /// The socket of an id.
+    pub fn socket(&mut self, id: SocketId) -> Option<&mut Socket> {
+        self.sockets.get_mut(&id)
+    }
+
+    /// A near end for `id`, as socket(2) makes it, and its socket.
+    pub fn open(
+        &mut self,
+        id: SocketId,
+        domain: Domain,
+        kind: Kind,
+        options: Options,
+        flags: SocketFlags,
+    ) -> Result<Owned> {
+        let (near, role) = match kind {
+            Kind::Stream => {
+                let near = unix::socket(SocketType::STREAM, flags)?;
+                unix::bind(&near, &self.near_name(id, kind))?;
+                (near, Role::Idle)
+            }
+            Kind::Datagram => {
+                let (near, datagram) = Datagram::open(&self.near_name(id, kind), flags)?;
+                self.interest.add(datagram.far(), id.0, EventFlags::IN)?;
+                (near, Role::Datagram(datagram))
+            }
+        };
+        self.sockets.insert(id, Socket { domain, kind, options, bound: None, role });
+        Ok(near)
+    }
+
+    /// Joins the near end of an idle stream socket, whose connect the engine has begun, to a far end.
+    pub fn connecting(&mut self, id: SocketId, near: BorrowedFd<'_>) -> Result<()> {
+        let far = self.meet(id, near)?;
+        let filler = unix::send(near, &self.filler).map_err(Error::from)?;
+        self.interest.add(&far, id.0, EventFlags::empty())?;
+        if let Some(socket) = self.sockets.get_mut(&id) {
+            socket.role = Role::Stream(Stream::connecting(far, filler));
+            self.watched += 1;
+        }
+        Ok(())
+    }
+
+    /// Connects a near end to a listener that lives for this moment only, under a name of 128 random bits, and returns
+    /// the end that came out there. A listener that stood longer could be found in /proc/net/unix, and its backlog
+    /// filled by strangers.
+    fn meet(&mut self, id: SocketId, near: BorrowedFd<'_>) -> Result<Internal> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let rendezvous = unix::socket(SocketType::STREAM, flags)?;
+        let name = Name { token: sys::entropy(), role: NameRole::Rendezvous, id }.encode();
+        unix::bind(&rendezvous, &name)?;
+        unix::listen(&rendezvous, 1)?;
+        unix::connect_at_once(near, &name)?;
+        let wanted = Name { token: self.token, role: NameRole::Stream, id };
+        let far = unix::accept(&rendezvous).map_err(Error::from)?;
+        match unix::peer_name(&far, Name::decode) {
+            Some(name) if name == wanted => Ok(internal(far)),
+            _ => Err(Error::ConnectionAborted),
+        }
+    }
+
+    /// The socket listens; its near end does, natively.
+    pub fn listening(&mut self, id: SocketId) {
+        let name = self.near_name(id, Kind::Stream);
+        if let Some(socket) = self.sockets.get_mut(&id)
+            && matches!(socket.role, Role::Idle)
+        {
+            socket.role = Role::Listener(Listener::new(name));
+        }
+    }
+
+    /// A descriptor of the set is ready.
+    pub fn ready(&mut self, id: SocketId, flags: EventFlags, engine: &mut Engine, now: Instant) {
+        match self.sockets.get_mut(&id).map(|socket| &mut socket.role) {
+            Some(Role::Stream(stream)) => stream.ready(flags, &self.interest),
+            Some(Role::Datagram(datagram)) => datagram.ready(id, flags, engine, now),
+            Some(Role::Idle | Role::Listener(_) | Role::Ended(_)) | None => return,
+        }
+        self.run(id, engine, now);
+    }
+
+    /// The engine's socket changed, or the near end's readiness did: moves what can move.
+    pub fn run(&mut self, id: SocketId, engine: &mut Engine, now: Instant) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        match &mut socket.role {
+            Role::Stream(stream) => {
+                stream.run(id, engine, &self.interest, &mut self.filler, now);
+                if stream.over() {
+                    self.finish(id, engine, now);
+                }
+            }
+            Role::Datagram(datagram) => datagram.run(id, engine, &self.interest),
+            Role::Listener(_) => self.accept(id, engine, now),
+            Role::Idle | Role::Ended(_) => {}
+        }
+    }
+
+    /// The far end of a stream that is over is closed, and what is known of its end is kept.
+    fn finish(&mut self, id: SocketId, engine: &mut Engine, now: Instant) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        let Role::Stream(stream) = &socket.role else { return };
+        let ended =
+            Ended { error: stream.error(), unconnected: stream.was_connecting(), local: engine.local(id) };
+        let closed = stream.is_closed();
+        if stream.reset_on_close() || closed && socket.options.linger == Some(0) {
+            engine.abort(id, now);
+        }
+        engine.release(id, now);
+        let role = core::mem::replace(&mut socket.role, Role::Ended(ended));
+        if self.ending {
+            // A handler that still writes finds an open socket, as it would have, and not SIGPIPE.
+            self.lingering.push(role);
+        }
+        if closed {
+            self.sockets.remove(&id);
+            self.watched -= 1;
+        } else {
+            self.remember(id);
+        }
+    }
+
+    /// Keeps an ended socket, and lets the oldest go that has been kept long enough.
+    fn remember(&mut self, id: SocketId) {
+        self.ended.push_back(id);
+        if self.ended.len() > ENDED_KEPT
+            && let Some(oldest) = self.ended.pop_front()
+            && self.sockets.remove(&oldest).is_some()
+        {
+            self.watched -= 1;
+        }
+    }
+
+    /// Hands the accept queue of the engine's listener to the near end's backlog.
+    fn accept(&mut self, id: SocketId, engine: &mut Engine, now: Instant) {
+        loop {
+            let Some(Socket { role: Role::Listener(listener), domain, options, .. }) =
+                self.sockets.get_mut(&id)
+            else {
+                return;
+            };
+            let Some(connection) = listener.next(id, engine) else { return };
+            let (domain, options) = (*domain, *options);
+            match listener.offer(connection, self.token, engine) {
+                Ok(far) => {
+                    if self.interest.add(&far, connection.0, EventFlags::empty()).is_err() {
+                        engine.abort(connection, now);
+                        engine.release(connection, now);
+                        continue;
+                    }
+                    let role = Role::Stream(Stream::accepted(far));
+                    self.watched += 1;
+                    self.sockets.insert(
+                        connection,
+                        Socket { domain, kind: Kind::Stream, options, bound: None, role },
+                    );
+                    self.run(connection, engine, now);
+                }
+                Err(Errno::AGAIN) => {
+                    engine.hold_accepting(id, true);
+                    if !self.stalled.contains(&id) {
+                        self.stalled.push(id);
+                    }
+                    return;
+                }
+                Err(errno) => {
+                    tracing::debug!(socket = id.0, %errno, "the listener's near end is gone");
+                    engine.abort(connection, now);
+                    engine.release(connection, now);
+                    self.close(id, engine, now);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether a connection waits that a full backlog refused.
+    pub fn is_stalled(&self) -> bool {
+        !self.stalled.is_empty()
+    }
+
+    /// Tries again to hand on what a full backlog refused.
+    pub fn retry_stalled(&mut self, engine: &mut Engine, now: Instant) {
+        for id in std::mem::take(&mut self.stalled) {
+            if let Some(Socket { role: Role::Listener(_), .. }) = self.sockets.get(&id) {
+                engine.hold_accepting(id, false);
+                self.accept(id, engine, now);
+            }
+        }
+    }
+
+    /// Lets go of a socket that no far end watches over.
+    pub fn close(&mut self, id: SocketId, engine: &mut Engine, now: Instant) {
+        let Some(socket) = self.sockets.remove(&id) else { return };
+        match socket.role {
+            Role::Listener(listener) => {
+                if let Some(connection) = listener.waiting() {
+                    engine.abort(connection, now);
+                    engine.release(connection, now);
+                }
+            }
+            Role::Stream(_) | Role::Ended(_) => self.watched -= 1,
+            Role::Idle | Role::Datagram(_) => {}
+        }
+        engine.release(id, now);
+    }
+
+    /// Closes the sockets without a far end, and the datagram sockets, whose near end has gone.
+    pub fn sweep(&mut self, engine: &mut Engine, now: Instant) {
+        let unwatched: Vec<(SocketId, Kind)> = self
+            .sockets
+            .iter()
+            .filter(|(_, socket)| !matches!(socket.role, Role::Stream(_) | Role::Ended(_)))
+            .map(|(&id, socket)| (id, socket.kind))
+            .collect();
+        for (id, kind) in unwatched {
+            if !self.alive(id, kind) {
+                self.close(id, engine, now);
+            }
+        }
+    }
+
+    /// Whether somebody still holds the near end: then nobody else can have its name.
+    fn alive(&self, id: SocketId, kind: Kind) -> bool {
+        let kind_of_name = match kind {
+            Kind::Stream => SocketType::STREAM,
+            Kind::Datagram => SocketType::DGRAM,
+        };
+        let probe = unix::socket(kind_of_name, SocketFlags::CLOEXEC);
+        probe.and_then(|probe| unix::bind(&probe, &self.near_name(id, kind))).is_err()
+    }
+
+    /// Closes one socket if it has no far end and its near end has gone.
+    pub fn close_if_gone(&mut self, id: SocketId, engine: &mut Engine, now: Instant) {
+        if let Some(socket) = self.sockets.get(&id)
+            && !matches!(socket.role, Role::Stream(_) | Role::Ended(_))
+            && !self.alive(id, socket.kind)
+        {
+            self.close(id, engine, now);
+        }
+    }
+
+    /// Ends a socket whose near end goes on: a listener that listens no more, a connect that could not begin. getsockname
+    /// still answers.
+    pub fn end(&mut self, id: SocketId, engine: &mut Engine, now: Instant) {
+        let local = engine.local(id);
+        let Some(Socket { domain, options, .. }) = self.sockets.get(&id) else { return };
+        let (domain, options) = (*domain, *options);
+        self.close(id, engine, now);
+        let role = Role::Ended(Ended { error: None, unconnected: true, local });
+        self.sockets.insert(id, Socket { domain, kind: Kind::Stream, options, bound: local, role });
+        self.watched += 1;
+        self.remember(id);
+    }
+
+    /// The engine works no more: whoever waits at a near end is woken, and finds EIO.
+    pub fn break_all(&mut self) {
+        for socket in self.sockets.values_mut() {
+            match &mut socket.role {
+                Role::Stream(stream) => {
+                    let unconnected = stream.was_connecting();
+                    socket.role = Role::Ended(Ended { error: Some(Error::Broken), unconnected, local: None });
+                }
+                Role::Datagram(datagram) => datagram.wake_with(Error::Broken),
+                Role::Idle | Role::Listener(_) | Role::Ended(_) => {}
+            }
+        }
+    }
+
+    /// The program is about to end: every stream is treated as closed by it, behind what it wrote.
+    pub fn close_all(&mut self, engine: &mut Engine, now: Instant) {
+        self.ending = true;
+        let ids: Vec<SocketId> = self.sockets.keys().copied().collect();
+        for id in ids {
+            match self.sockets.get_mut(&id).map(|socket| &mut socket.role) {
+                Some(Role::Stream(stream)) => {
+                    stream.close_near(&self.interest);
+                    self.run(id, engine, now);
+                }
+                Some(Role::Listener(_)) => self.close(id, engine, now),
+                Some(Role::Datagram(_) | Role::Idle | Role::Ended(_)) | None => {}
+            }
+        }
+    }
+
+    /// Sockets that no far end watches over.
+    pub fn unwatched(&self) -> usize {
+        self.sockets.len() - self.watched
+    }
+
+    /// Streams that the bridge still moves bytes for.
+    pub fn streams(&self) -> usize {
+        self.sockets.values().filter(|socket| matches!(socket.role, Role::Stream(_))).count()
+    }
+
+    fn near_name(&self, id: SocketId, kind: Kind) -> Vec<u8> {
+        let role = match kind {
+            Kind::Stream => NameRole::Stream,
+            Kind::Datagram => NameRole::Datagram,
+        };
+        Name { token: self.token, role, id }.encode()
+    }
+}

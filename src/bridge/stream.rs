@@ -1,0 +1,272 @@
+//! The far end of a stream: moves bytes between the near end and the engine, and translates the ends of a connection.
+//!
+//! | at the far end | means | the engine is told |
+//! |---|---|---|
+//! | end of file, no HUP | the program shut down writing | FIN behind the data |
+//! | end of file, HUP | the program closed, or shut down both ways | release: FIN, or RST if it left data unread |
+//! | ECONNRESET | it closed with data unread at the near end | RST |
+//!
+//! | in the engine | the near end sees |
+//! |---|---|
+//! | FIN, all data handed on | end of file (the far end shuts down writing) |
+//! | reset, timed out | the data, then the far end is gone; the errno is in `error` for the calls to fetch |
+
+use super::Interest;
+use crate::engine::{Engine, SocketId, StreamState};
+use crate::error::Error;
+use crate::sys::descriptors::Internal;
+use crate::sys::unix;
+use crate::time::Instant;
+use rustix::event::epoll::EventFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+/// A far end and what is known of its near end.
+#[derive(Debug)]
+pub struct Stream {
+    far: Internal,
+    /// Bytes at the head of the far end's queue that are not the program's; zero once connected.
+    filler: usize,
+    connecting: bool,
+    /// A connect call has reported the success.
+    pub announced: bool,
+    registered: Option<EventFlags>,
+    /// The near end is full.
+    full: bool,
+    /// The program reads no more: what arrives is thrown away.
+    discards: bool,
+    /// The near end has sent all it will send.
+    input_over: bool,
+    /// The peer's FIN was passed on.
+    output_over: bool,
+    /// Both directions of the near end are shut.
+    hung_up: bool,
+    /// The program closed with data unread.
+    unread: bool,
+    /// The program called shutdown: both directions shut do not mean that it closed.
+    pub shut: bool,
+    /// The program is ending: what is in the queue now is all that it wrote.
+    ending: bool,
+    over: bool,
+    error: Option<Error>,
+}
+
+impl Stream {
+    /// Of a near end that is connecting, with `filler` bytes in the far end's queue.
+    pub fn connecting(far: Internal, filler: usize) -> Stream {
+        Stream { filler, connecting: true, announced: false, ..Stream::accepted(far) }
+    }
+
+    /// Of a connection that is established.
+    pub fn accepted(far: Internal) -> Stream {
+        Stream {
+            far,
+            filler: 0,
+            connecting: false,
+            announced: true,
+            registered: Some(EventFlags::empty()),
+            full: false,
+            discards: false,
+            input_over: false,
+            output_over: false,
+            hung_up: false,
+            unread: false,
+            shut: false,
+            ending: false,
+            over: false,
+            error: None,
+        }
+    }
+
+    /// Whether the handshake is under way.
+    pub fn is_connecting(&self) -> bool {
+        self.connecting && !self.over
+    }
+
+    /// Whether it ended before it was established.
+    pub fn was_connecting(&self) -> bool {
+        self.connecting
+    }
+
+    /// Whether nothing is left to do: the far end may be closed.
+    pub fn over(&self) -> bool {
+        self.over
+    }
+
+    /// Why it ended, when not in order.
+    pub fn error(&self) -> Option<Error> {
+        self.error
+    }
+
+    /// Whether the near end is closed for certain: hung up, and not by shutdown.
+    pub fn is_closed(&self) -> bool {
+        self.hung_up && !self.shut
+    }
+
+    /// Whether the program closed it with data unread.
+    pub fn reset_on_close(&self) -> bool {
+        self.unread
+    }
+
+    /// The far end is ready.
+    pub fn ready(&mut self, flags: EventFlags, interest: &Interest) {
+        if flags.contains(EventFlags::OUT) {
+            self.full = false;
+        }
+        if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
+            self.hang_up(interest);
+        }
+    }
+
+    /// A hang-up is for good and would be reported for ever: it is noted, and the far end leaves the set.
+    fn hang_up(&mut self, interest: &Interest) {
+        self.hung_up = true;
+        if self.registered.take().is_some() {
+            interest.remove(&self.far);
+        }
+    }
+
+    /// The program ends: as if it had closed the near end now.
+    pub fn close_near(&mut self, interest: &Interest) {
+        self.unread |= unix::unread_by_peer(&self.far);
+        self.ending = true;
+        self.hang_up(interest);
+    }
+
+    /// Moves what can move.
+    pub fn run(
+        &mut self,
+        id: SocketId,
+        engine: &mut Engine,
+        interest: &Interest,
+        scratch: &mut [u8],
+        now: Instant,
+    ) {
+        match engine.state(id) {
+            Some(StreamState::Connecting) => {
+                self.over = self.hung_up;
+                return;
+            }
+            Some(StreamState::Connected) => {
+                self.established(scratch);
+                self.feed_engine(id, engine, now);
+                self.feed_near(id, engine);
+                self.over |= self.input_over && self.hung_up;
+            }
+            Some(StreamState::Ended) | None => {
+                self.feed_near(id, engine);
+                if engine.readable(id) == 0 || self.hung_up {
+                    self.error = engine.end(id);
+                    self.over = true;
+                }
+            }
+            Some(StreamState::Fresh | StreamState::Listening) => {}
+        }
+        self.watch(id, engine, interest);
+    }
+
+    /// Takes the filler out: POLLOUT comes on at the near end.
+    fn established(&mut self, scratch: &mut [u8]) {
+        self.connecting = false;
+        while self.filler > 0 {
+            let length = self.filler.min(scratch.len());
+            match unix::receive(&self.far, &mut scratch[..length]) {
+                Ok(taken) if taken > 0 => self.filler -= taken,
+                // The near end closed with something unread: the next receive says so again.
+                Ok(_) | Err(_) => self.filler = 0,
+            }
+        }
+    }
+
+    fn feed_engine(&mut self, id: SocketId, engine: &mut Engine, now: Instant) {
+        if self.input_over {
+            return;
+        }
+        let (mut over, mut unread) = (false, false);
+        engine.write_with(id, &mut |space| match unix::receive(&self.far, space) {
+            Ok(0) => {
+                over = true;
+                0
+            }
+            Ok(taken) => taken,
+            Err(Errno::AGAIN | Errno::INTR) => {
+                over = self.ending;
+                0
+            }
+            Err(_) => {
+                (over, unread) = (true, true);
+                0
+            }
+        });
+        self.unread |= unread;
+        if over {
+            self.input_over = true;
+            // A hang-up is the release's to answer: it knows of data that nobody read.
+            if !self.hung_up && !self.unread {
+                self.hung_up = self.polls_hang_up();
+                if !self.hung_up {
+                    engine.shutdown_write(id, now);
+                }
+            }
+            self.hung_up |= self.unread;
+        }
+    }
+
+    fn feed_near(&mut self, id: SocketId, engine: &mut Engine) {
+        if self.hung_up || self.full && !self.discards {
+            return;
+        }
+        let (mut full, mut refused) = (false, false);
+        engine.read_with(id, &mut |bytes| {
+            if self.discards {
+                return bytes.len();
+            }
+            match unix::send(&self.far, bytes) {
+                Ok(sent) => {
+                    full = sent < bytes.len();
+                    sent
+                }
+                Err(Errno::AGAIN | Errno::INTR) => {
+                    full = true;
+                    0
+                }
+                Err(_) => {
+                    refused = true;
+                    0
+                }
+            }
+        });
+        self.full = full;
+        if refused {
+            // SHUT_RD, unless the near end has gone, which leaves the data unread for the release to see.
+            self.hung_up = self.polls_hang_up();
+            self.discards = !self.hung_up;
+        }
+        if engine.at_eof(id) && !self.output_over && !self.hung_up {
+            self.output_over = true;
+            unix::shutdown_write(&self.far);
+        }
+    }
+
+    fn polls_hang_up(&self) -> bool {
+        let mut fds = [PollFd::new(&self.far, PollFlags::empty())];
+        let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+    }
+
+    /// Registers the interest that fits.
+    fn watch(&mut self, id: SocketId, engine: &Engine, interest: &Interest) {
+        let Some(registered) = self.registered else { return };
+        let mut wanted = EventFlags::empty();
+        if !self.connecting && !self.input_over && engine.room(id) > 0 {
+            wanted |= EventFlags::IN;
+        }
+        if self.full {
+            wanted |= EventFlags::OUT;
+        }
+        if wanted != registered {
+            interest.change(&self.far, id, wanted);
+            self.registered = Some(wanted);
+        }
+    }
+}

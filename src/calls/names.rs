@@ -1,0 +1,149 @@
+//! The stack as the resolver needs it: queries travel by sockets of the host, on near ends that the program never sees.
+
+use crate::bridge::datagram::{HEADER, decode};
+use crate::bridge::name;
+use crate::engine::{Domain, Kind, SocketId};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::nat;
+use crate::resolver::{Network, SourceAddress};
+use crate::sys::descriptors::{Internal, internal};
+use crate::sys::{self, unix};
+use crate::time::Instant;
+use core::time::Duration;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, AsRawFd};
+use rustix::net::SocketFlags;
+use std::net::{IpAddr, SocketAddr};
+
+/// The port of DNS.
+const DOMAIN: u16 = 53;
+
+/// The stack of this process.
+#[derive(Clone, Copy, Debug)]
+pub struct Stack;
+
+impl Network for Stack {
+    fn addresses(&self) -> Vec<SourceAddress> {
+        vec![
+            SourceAddress { address: IpAddr::V4(nat::GUEST_V4), prefix_length: 24 },
+            SourceAddress { address: IpAddr::V6(nat::GUEST_V6), prefix_length: 64 },
+        ]
+    }
+
+    fn name_servers(&self) -> Vec<SocketAddr> {
+        vec![SocketAddr::from((nat::RESOLVER_V4, DOMAIN))]
+    }
+
+    fn interface_index(&self, name: &str) -> Option<u32> {
+        name.parse().ok()
+    }
+
+    fn interface_name(&self, _index: u32) -> Option<String> {
+        None
+    }
+
+    fn exchange_datagrams(
+        &self,
+        server: SocketAddr,
+        queries: &[&[u8]],
+        timeout: Duration,
+        accept: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<()> {
+        let deadline = sys::now() + timeout;
+        let socket = Private::open(server, Kind::Datagram)?;
+        socket.host.lock().connect_datagram(socket.id, Some(server))?;
+        for query in queries {
+            socket.host.lock().send_datagram(socket.id, None, query)?;
+        }
+        let mut buffer = vec![0; HEADER + 65_535];
+        loop {
+            let length =
+                socket.wait(deadline, PollFlags::IN, || Ok(unix::receive(&socket.near, &mut buffer)?))?;
+            let Some((header, datagram)) = buffer[..length].split_first_chunk() else { continue };
+            if decode(header).is_none() {
+                if let Some(error) = socket.host.lock().take_error(socket.id) {
+                    return Err(error);
+                }
+            } else if accept(datagram) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn exchange_stream(
+        &self,
+        server: SocketAddr,
+        request: &[u8],
+        timeout: Duration,
+        complete: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<Vec<u8>> {
+        let deadline = sys::now() + timeout;
+        let socket = Private::open(server, Kind::Stream)?;
+        socket.host.lock().connect(socket.id, socket.near.as_fd(), server)?;
+        socket.wait(deadline, PollFlags::OUT, || match socket.host.lock().connected(socket.id) {
+            None => Err(Error::WouldBlock),
+            Some(outcome) => outcome,
+        })?;
+        let mut rest = request;
+        while !rest.is_empty() {
+            let sent = socket.wait(deadline, PollFlags::OUT, || Ok(unix::send(&socket.near, rest)?))?;
+            rest = &rest[sent..];
+        }
+        let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
+        while !complete(&answer) {
+            match socket.wait(deadline, PollFlags::IN, || Ok(unix::receive(&socket.near, &mut buffer)?))? {
+                0 => return Err(Error::ConnectionReset),
+                length => answer.extend_from_slice(&buffer[..length]),
+            }
+        }
+        Ok(answer)
+    }
+}
+
+/// A socket of the stack on a descriptor of our own, non-blocking.
+struct Private {
+    host: &'static Host,
+    near: Internal,
+    id: SocketId,
+}
+
+impl Private {
+    fn open(server: SocketAddr, kind: Kind) -> Result<Private> {
+        let domain = if server.is_ipv4() { Domain::V4 } else { Domain::V6 };
+        let host = Host::start()?;
+        let near = host.lock().open(domain, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+        let near = internal(near);
+        let id = name::identify(near.as_raw_fd()).ok_or(Error::Broken)?.id;
+        Ok(Private { host, near, id })
+    }
+
+    /// Tries until it is not EAGAIN, waiting for `readiness` in between. TimedOut at the deadline.
+    fn wait<T>(
+        &self,
+        deadline: Instant,
+        readiness: PollFlags,
+        mut attempt: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        loop {
+            match attempt() {
+                Err(Error::WouldBlock) => {}
+                result => return result,
+            }
+            let left = deadline - sys::now();
+            if left.is_zero() {
+                return Err(Error::TimedOut);
+            }
+            let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            // EINTR only means to look again.
+            let _ = poll(&mut [PollFd::new(&self.near, readiness)], Some(&left));
+        }
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        // A stream's far end sees the near end go. A datagram socket has nobody who would.
+        self.host.lock().discard(self.id);
+    }
+}

@@ -1,0 +1,134 @@
+//! What is behind the lock: the engine, its link and the bridge, and the step that moves all three.
+
+use crate::bridge::Bridge;
+use crate::engine::{Engine, SocketId};
+use crate::error::Result;
+use crate::link::Link;
+use crate::observe::trace;
+use crate::sys;
+use crate::sys::timer::Timer;
+use crate::time::Instant;
+use core::time::Duration;
+use rustix::event::epoll::EventFlags;
+
+/// Key of the timer in the epoll set; sockets use their ids.
+pub(super) const TIMER: u64 = u64::MAX;
+/// Key of the link's wake descriptor.
+pub(super) const LINK: u64 = u64::MAX - 1;
+/// Key of what wakes the driver at the end.
+pub(super) const ENDING: u64 = u64::MAX - 2;
+/// How often a full backlog is tried again when nothing says that the program accepted.
+const STALLED_RETRY: Duration = Duration::from_millis(10);
+/// Rounds of one step.
+const ROUNDS: u32 = 32;
+
+/// Engine, link and bridge.
+pub struct Inner {
+    pub(super) engine: Engine,
+    pub(super) link: Box<dyn Link>,
+    pub(super) bridge: Bridge,
+    pub(super) timer: Timer,
+    pub(super) stalled: Option<Instant>,
+    pub(super) opened: u32,
+    /// A panic was caught: the engine refuses further work.
+    pub(super) broken: bool,
+}
+
+impl Inner {
+    pub(super) fn new(engine: Engine, link: Box<dyn Link>, bridge: Bridge) -> Result<Inner> {
+        let timer = Timer::new()?;
+        bridge.interest().add(timer.descriptor(), TIMER, EventFlags::IN)?;
+        if let Some(wake) = link.wake() {
+            bridge.interest().add(wake, LINK, EventFlags::IN)?;
+        }
+        let inner = Inner { engine, link, bridge, timer, stalled: None, opened: 0, broken: false };
+        Ok(inner)
+    }
+
+    /// Moves packets and bytes until nothing moves, or others should have their turn, and arms the timer.
+    pub fn step(&mut self) {
+        for _ in 0..ROUNDS {
+            let now = sys::now();
+            self.engine.advance(now);
+            let mut moved = self.retry_stalled(now);
+            while let Some(packet) = self.engine.transmit(now) {
+                trace::packet(now, true, &packet);
+                self.link.transmit(packet, now);
+                moved = true;
+            }
+            while let Some(packet) = self.link.receive(now) {
+                trace::packet(now, false, &packet);
+                self.engine.receive(packet, now);
+                moved = true;
+            }
+            while let Some(id) = self.engine.changed() {
+                self.bridge.run(id, &mut self.engine, now);
+                moved = true;
+            }
+            if !moved {
+                self.arm();
+                return;
+            }
+        }
+        // A bulk transfer would go on for as long as its ends keep up. The driver comes back at once, after a look at
+        // the other descriptors, and whoever waits for the lock gets it.
+        self.timer.no_later_than(sys::now());
+    }
+
+    /// A descriptor of the epoll set is ready.
+    pub(super) fn ready(&mut self, key: u64, flags: EventFlags) {
+        match key {
+            TIMER => self.timer.expired(),
+            LINK | ENDING => {}
+            id => self.bridge.ready(SocketId(id), flags, &mut self.engine, sys::now()),
+        }
+    }
+
+    /// Whether connections that waited for a full backlog were tried again.
+    fn retry_stalled(&mut self, now: Instant) -> bool {
+        let due = match self.stalled {
+            Some(due) => due <= now,
+            None => false,
+        };
+        if due {
+            self.bridge.retry_stalled(&mut self.engine, now);
+        }
+        if due || self.stalled.is_none() {
+            self.stalled = self.bridge.is_stalled().then(|| now + STALLED_RETRY);
+        }
+        due
+    }
+
+    fn arm(&mut self) {
+        let deadlines = [self.engine.deadline(), self.link.deadline(), self.stalled];
+        if let Some(first) = deadlines.into_iter().flatten().min() {
+            self.timer.no_later_than(first);
+        }
+    }
+
+    /// A panic came through here: the driver, woken, tells everybody.
+    pub(super) fn give_up(&mut self) {
+        self.broken = true;
+        self.timer.no_later_than(Instant::ZERO);
+    }
+
+    /// Whether a panic was caught: the engine refuses further work.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// The counters of the engine.
+    pub fn counters(&self) -> crate::engine::Counters {
+        self.engine.counters()
+    }
+
+    /// What is still on its way: it changes when some of it arrives.
+    pub(super) fn undelivered(&self) -> (usize, usize, u64) {
+        (self.bridge.streams(), self.engine.orphans(), self.link.progress())
+    }
+
+    /// Whether anything that the program sent is still on its way.
+    pub(super) fn busy(&self) -> bool {
+        self.bridge.streams() > 0 || self.engine.orphans() > 0 || self.link.busy()
+    }
+}

@@ -1,0 +1,285 @@
+//! What the calls ask of the host: the one set of requests, made under the lock.
+
+use super::Inner;
+use crate::bridge::options::Options;
+use crate::bridge::{Ended, Role, Socket};
+use crate::engine::{Domain, Kind, SocketId, SocketOption};
+use crate::error::{Error, Result};
+use crate::sys;
+use crate::sys::descriptors::Owned;
+use crate::time::Instant;
+use rustix::fd::BorrowedFd;
+use rustix::net::SocketFlags;
+use std::net::SocketAddr;
+
+/// Opened sockets between two sweeps for near ends that went unseen.
+const SWEEP_EVERY: u32 = 64;
+
+/// What has become of a connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connect {
+    /// The handshake is under way.
+    Pending,
+    /// Done: now or, first told now, before.
+    Done,
+    /// Not this descriptor any more: the near end has to be replaced first.
+    Again,
+}
+
+impl Inner {
+    /// socket(2)
+    pub fn open(&mut self, domain: Domain, kind: Kind, flags: SocketFlags) -> Result<Owned> {
+        if self.broken {
+            return Err(Error::Broken);
+        }
+        self.opened += 1;
+        if self.opened.is_multiple_of(SWEEP_EVERY) {
+            self.bridge.sweep(&mut self.engine, sys::now());
+        }
+        let id = self.engine.open(domain, kind);
+        let opened = self.bridge.open(id, domain, kind, Options::default(), flags);
+        if opened.is_err() {
+            self.engine.release(id, sys::now());
+        }
+        opened
+    }
+
+    /// The socket, if the host still knows it.
+    pub fn socket(&mut self, id: SocketId) -> Result<&mut Socket> {
+        self.bridge.socket(id).ok_or(Error::Broken)
+    }
+
+    /// bind(2)
+    pub fn bind(&mut self, id: SocketId, address: SocketAddr) -> Result<()> {
+        let mut bound = self.engine.bind(id, address, sys::now());
+        if bound == Err(Error::AddressInUse) {
+            // Perhaps the one that used it was closed where the shim could not see it.
+            self.bridge.sweep(&mut self.engine, sys::now());
+            bound = self.engine.bind(id, address, sys::now());
+        }
+        bound?;
+        self.socket(id)?.bound = Some(address);
+        Ok(())
+    }
+
+    /// listen(2), of the engine's socket and of the near end.
+    pub fn listen(&mut self, id: SocketId, near: BorrowedFd<'_>, backlog: u16) -> Result<()> {
+        if !matches!(self.socket(id)?.role, Role::Idle | Role::Listener(_)) {
+            return Err(Error::InvalidArgument);
+        }
+        self.engine.listen(id, backlog.into(), sys::now())?;
+        sys::unix::listen(near, backlog.into())?;
+        self.bridge.listening(id);
+        self.step();
+        Ok(())
+    }
+
+    /// A connection was taken from the near end of a listener: there is room in its backlog.
+    pub fn accepted(&mut self) {
+        if self.stalled.is_some() {
+            self.stalled = Some(Instant::ZERO);
+            self.step();
+        }
+    }
+
+    /// connect(2) of a stream: begins, or tells what has become of it.
+    pub fn connect(&mut self, id: SocketId, near: BorrowedFd<'_>, to: SocketAddr) -> Result<Connect> {
+        match &mut self.socket(id)?.role {
+            Role::Idle => {}
+            Role::Stream(stream) if stream.is_connecting() => return Err(Error::AlreadyInProgress),
+            Role::Stream(stream) if !stream.announced => {
+                stream.announced = true;
+                return Ok(Connect::Done);
+            }
+            Role::Ended(Ended { error: error @ Some(_), unconnected: true, .. }) => {
+                return error.take().map_or(Ok(Connect::Again), Err);
+            }
+            Role::Ended(Ended { unconnected: true, .. }) => return Ok(Connect::Again),
+            Role::Stream(_) | Role::Listener(_) | Role::Ended(_) | Role::Datagram(_) => {
+                return Err(Error::AlreadyConnected);
+            }
+        }
+        self.engine.connect(id, to, sys::now())?;
+        if let Err(error) = self.bridge.connecting(id, near) {
+            // Out of descriptors, most likely. The near end may be connected already: the program has to begin anew.
+            self.engine.abort(id, sys::now());
+            self.bridge.end(id, &mut self.engine, sys::now());
+            return Err(error);
+        }
+        self.step();
+        self.bridge.run(id, &mut self.engine, sys::now());
+        Ok(Connect::Pending)
+    }
+
+    /// What has become of a connect that was begun: None while it is under way.
+    pub fn connected(&mut self, id: SocketId) -> Option<Result<()>> {
+        // Closed by another thread meanwhile.
+        let Some(socket) = self.bridge.socket(id) else { return Some(Err(Error::BadDescriptor)) };
+        match &mut socket.role {
+            Role::Stream(stream) if stream.is_connecting() => None,
+            Role::Stream(stream) => {
+                stream.announced = true;
+                Some(Ok(()))
+            }
+            Role::Ended(ended) => Some(ended.error.take().map_or(Ok(()), Err)),
+            Role::Idle | Role::Listener(_) | Role::Datagram(_) => Some(Err(Error::NotConnected)),
+        }
+    }
+
+    /// A new near end for a stream socket whose connect failed, with the options and the address of the old one.
+    pub fn replacement(&mut self, id: SocketId, flags: SocketFlags) -> Result<(SocketId, Owned)> {
+        let socket = self.socket(id)?;
+        let (domain, kind, options, bound) = (socket.domain, socket.kind, socket.options, socket.bound);
+        let id = self.engine.open(domain, kind);
+        let near = match self.bridge.open(id, domain, kind, options, flags) {
+            Ok(near) => near,
+            Err(error) => {
+                self.engine.release(id, sys::now());
+                return Err(error);
+            }
+        };
+        let made = self.apply(id, &options).and_then(|()| bound.map_or(Ok(()), |bound| self.bind(id, bound)));
+        if let Err(error) = made {
+            self.bridge.close(id, &mut self.engine, sys::now());
+            return Err(error);
+        }
+        Ok((id, near))
+    }
+
+    /// Tells the engine the options that it acts on.
+    fn apply(&mut self, id: SocketId, options: &Options) -> Result<()> {
+        let now = sys::now();
+        let keep_alive = options.keep_alive.then_some(options.keep_alive_times);
+        let timeout = (!options.user_timeout.is_zero()).then_some(options.user_timeout);
+        for option in [
+            SocketOption::ReuseAddress(options.reuse_address || options.reuse_port),
+            SocketOption::V6Only(options.v6_only),
+            SocketOption::NoDelay(options.no_delay),
+            SocketOption::KeepAlive(keep_alive),
+            SocketOption::UserTimeout(timeout),
+            SocketOption::Broadcast(options.broadcast),
+        ] {
+            self.engine.set_option(id, option, now)?;
+        }
+        Ok(())
+    }
+
+    /// Changes the options of a socket.
+    pub fn set_options(&mut self, id: SocketId, change: impl FnOnce(&mut Options)) -> Result<()> {
+        let socket = self.socket(id)?;
+        let mut options = socket.options;
+        change(&mut options);
+        let over = matches!(socket.role, Role::Ended(_));
+        if !over {
+            self.apply(id, &options)?;
+        }
+        self.socket(id)?.options = options;
+        self.step();
+        Ok(())
+    }
+
+    /// getsockname(2)
+    pub fn local(&mut self, id: SocketId) -> Result<SocketAddr> {
+        let socket = self.bridge.socket(id).ok_or(Error::Broken)?;
+        if let Role::Ended(Ended { local: Some(local), .. }) = socket.role {
+            return Ok(local);
+        }
+        self.engine.local(id).ok_or(Error::InvalidArgument)
+    }
+
+    /// getpeername(2)
+    pub fn peer(&mut self, id: SocketId) -> Result<SocketAddr> {
+        let connected = match &self.socket(id)?.role {
+            Role::Stream(stream) => !stream.is_connecting(),
+            Role::Datagram(_) => true,
+            Role::Idle | Role::Listener(_) | Role::Ended(_) => false,
+        };
+        if !connected {
+            return Err(Error::NotConnected);
+        }
+        self.engine.peer(id).ok_or(Error::NotConnected)
+    }
+
+    /// The error that no call has reported yet, cleared (SO_ERROR).
+    pub fn take_error(&mut self, id: SocketId) -> Option<Error> {
+        match &mut self.bridge.socket(id)?.role {
+            Role::Ended(ended) => ended.error.take(),
+            Role::Datagram(datagram) => datagram.error.take(),
+            Role::Stream(_) | Role::Idle | Role::Listener(_) => None,
+        }
+    }
+
+    /// Whether reading at this socket makes sense at all: connecting, connected, or over, and be it so long ago that
+    /// the host has forgotten it.
+    pub fn is_readable(&mut self, id: SocketId) -> bool {
+        !matches!(self.bridge.socket(id).map(|socket| &socket.role), Some(Role::Idle | Role::Listener(_)))
+    }
+
+    /// shutdown(2), the engine's part; the near end's is the kernel's call, after. ENOTCONN. `reading` is whether the
+    /// program will read no more.
+    pub fn shutdown(&mut self, id: SocketId, reading: bool) -> Result<()> {
+        let has_peer = self.engine.peer(id).is_some();
+        match &mut self.socket(id)?.role {
+            Role::Stream(stream) if has_peer => {
+                stream.shut = true;
+                Ok(())
+            }
+            Role::Datagram(_) if has_peer => Ok(()),
+            Role::Listener(_) if reading => {
+                self.bridge.end(id, &mut self.engine, sys::now());
+                self.step();
+                Ok(())
+            }
+            Role::Listener(_) => Ok(()),
+            Role::Stream(_) | Role::Datagram(_) | Role::Idle | Role::Ended(_) => Err(Error::NotConnected),
+        }
+    }
+
+    /// connect(2) of a datagram socket; None dissolves.
+    pub fn connect_datagram(&mut self, id: SocketId, to: Option<SocketAddr>) -> Result<()> {
+        match to {
+            Some(to) => self.engine.connect(id, to, sys::now()),
+            None => self.engine.disconnect(id),
+        }
+    }
+
+    /// sendto(2) of a datagram socket. An ICMP error that came meanwhile is reported first.
+    pub fn send_datagram(&mut self, id: SocketId, to: Option<SocketAddr>, payload: &[u8]) -> Result<usize> {
+        if let Some(error) = self.take_error(id) {
+            return Err(error);
+        }
+        self.engine.send_to(id, to, payload, sys::now())?;
+        self.step();
+        Ok(payload.len())
+    }
+
+    /// Bytes written and not acknowledged by the peer (SIOCOUTQ), beside those in the near end's queue.
+    pub fn unacknowledged(&mut self, id: SocketId) -> usize {
+        self.engine.unacknowledged(id)
+    }
+
+    /// Maximum segment size of a connection (TCP_MAXSEG).
+    pub fn segment_size(&mut self, id: SocketId) -> usize {
+        self.engine.mss(id)
+    }
+
+    /// A descriptor of this socket was closed: perhaps the last.
+    pub fn closed(&mut self, id: SocketId) {
+        self.bridge.close_if_gone(id, &mut self.engine, sys::now());
+        self.step();
+    }
+
+    /// The holder of the near end needs it no more.
+    pub fn discard(&mut self, id: SocketId) {
+        if matches!(self.bridge.socket(id), Some(Socket { role: Role::Idle | Role::Datagram(_), .. })) {
+            self.bridge.close(id, &mut self.engine, sys::now());
+        }
+        self.step();
+    }
+
+    /// Descriptors were closed that nobody looked at.
+    pub fn closed_some(&mut self) {
+        self.bridge.sweep(&mut self.engine, sys::now());
+        self.step();
+    }
+}
