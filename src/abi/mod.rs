@@ -7,3 +7,4 @@ pub mod kernel;
 pub mod names;
 pub mod process;
 pub mod sockets;
+pub mod tube;
