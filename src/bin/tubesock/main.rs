@@ -1,0 +1,119 @@
+//! The command line: what the flags are called and how a failure is told. The work is in `run` and `demo`.
+
+mod demo;
+mod ladder;
+mod page;
+mod preload;
+mod program;
+mod reachable;
+mod run;
+mod settings;
+mod trace;
+
+use clap::{Parser, Subcommand};
+use settings::SettingFlags;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Gives an unmodified program a TCP/IP stack of its own, in user space, without root.
+#[derive(Parser)]
+#[command(name = "tubesock", version, max_term_width = 100)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs a program on a stack of its own.
+    ///
+    /// The program is unmodified, and dynamically linked to glibc; libtubesock_preload.so is loaded into it and into what
+    /// it starts. Every flag has a variable of the same meaning, TUBESOCK_LINK for --link and so on; the flag replaces it.
+    ///
+    /// Exit status: the program's own; 78 when a setting cannot be used, 126 when the program cannot be run so, 127 when
+    /// there is no such program.
+    #[command(
+        override_usage = "tubesock run [OPTIONS] -- PROGRAM [ARGUMENTS]...",
+        after_help = "Example: tubesock run --capture curl.pcapng -- curl https://www.debian.org"
+    )]
+    Run {
+        #[command(flatten)]
+        settings: SettingFlags,
+        /// The program, found through PATH, and its arguments.
+        #[arg(value_name = "PROGRAM", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
+    /// Shows the work: curl, unmodified, fetches a page through a stack of its own.
+    ///
+    /// Starts an HTTP server on the kernel's loopback, runs the system's curl against it, and draws the program's calls
+    /// beside the segments that its stack sent for them.
+    Demo {
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+}
+
+/// Why there is no result, as a sentence, and the exit status.
+#[derive(Debug, PartialEq, Eq)]
+struct Failure {
+    status: u8,
+    message: String,
+}
+
+impl Failure {
+    /// EX_CONFIG of sysexits(3).
+    const SETTING: u8 = 78;
+    /// The command line makes no sense.
+    const USAGE: u8 = 2;
+    /// As a shell and env(1): found, and cannot be run.
+    const NOT_RUNNABLE: u8 = 126;
+    /// As a shell and env(1): not found.
+    const NOT_FOUND: u8 = 127;
+
+    fn new(status: u8, message: impl Into<String>) -> Failure {
+        Failure { status, message: message.into() }
+    }
+}
+
+fn main() -> ExitCode {
+    let result = match CommandLine::parse().command {
+        Command::Run { settings, command } => Err(run::replace_this_process(&settings, &command)),
+        Command::Demo { settings } => demo::show(&settings),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("tubesock: {}", failure.message);
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_of_the_program_are_its_own() {
+        for line in ["tubesock run -- curl --log x", "tubesock run curl --log x"] {
+            let parsed = CommandLine::try_parse_from(line.split(' ')).expect("a good command line");
+            let Command::Run { command, .. } = parsed.command else { panic!("{line} is not run") };
+            assert_eq!(command, ["curl", "--log", "x"]);
+        }
+    }
+
+    #[test]
+    fn help_lists_every_setting() {
+        let mut line = CommandLine::command();
+        let help = line.find_subcommand_mut("run").expect("run is there").render_long_help().to_string();
+        for setting in &tubesock::config::SETTINGS {
+            assert!(help.contains(setting.flag) && help.contains(setting.variable), "{help}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The flags of `tubesock run`, made from the one list of settings.
+
+use crate::Failure;
+use clap::builder::OsStringValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
+use std::ffi::OsString;
+use tubesock::config::{Config, SETTINGS, Setting};
+
+/// The flags that were given, with their values.
+#[derive(Debug, Default)]
+pub(crate) struct SettingFlags(Vec<(&'static Setting, Vec<OsString>)>);
+
+impl SettingFlags {
+    /// What the variables say, replaced by what the flags say. File names are made absolute: the program may start
+    /// others elsewhere.
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        self.over(std::env::vars_os()).map_err(|message| Failure::new(Failure::SETTING, message))
+    }
+
+    fn over(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Config, String> {
+        let mut config = Config::from_environment(environment)?;
+        for (setting, values) in &self.0 {
+            config.apply_flag(setting, values)?;
+        }
+        for file in [&mut config.capture, &mut config.trace].into_iter().flatten() {
+            *file = std::path::absolute(&*file).map_err(|error| format!("{}: {error}", file.display()))?;
+        }
+        Ok(config)
+    }
+
+    /// Opens the files of the settings: a flag empties its file, a variable only appends to it, so that a `tubesock
+    /// run` inside another one leaves the outer one's file alone.
+    pub(crate) fn prepare_files(&self, config: &Config) -> Result<(), Failure> {
+        for (name, file) in [("--capture", &config.capture), ("--trace", &config.trace)] {
+            let Some(file) = file else { continue };
+            let flag = self.0.iter().any(|(setting, _)| setting.flag == name);
+            let mut options = std::fs::OpenOptions::new();
+            options.create(true).write(true).append(!flag).truncate(flag);
+            options.open(file).map_err(|error| {
+                let message =
+                    format!("{name} '{}': {error}; give a file that can be written", file.display());
+                Failure::new(Failure::SETTING, message)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn flag(setting: &'static Setting) -> Arg {
+    let help = format!("{} [default: {}] [variable: {}]", setting.help, setting.default, setting.variable);
+    Arg::new(setting.flag)
+        .long(setting.flag.trim_start_matches('-'))
+        .value_name(setting.value)
+        .help(help)
+        .value_parser(OsStringValueParser::new())
+        .action(if setting.repeatable { ArgAction::Append } else { ArgAction::Set })
+}
+
+impl Args for SettingFlags {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.args(SETTINGS.iter().map(flag))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SettingFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = SettingFlags::default();
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        let given = |setting: &'static Setting| {
+            let values = matches.get_many::<OsString>(setting.flag)?;
+            Some((setting, values.cloned().collect()))
+        };
+        self.0 = SETTINGS.iter().filter_map(given).collect();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> SettingFlags {
+        let command = SettingFlags::augment_args(clap::Command::new("test").no_binary_name(true));
+        let matches = command.try_get_matches_from(arguments).expect("good arguments");
+        SettingFlags::from_arg_matches(&matches).expect("made from what was asked for")
+    }
+
+    #[test]
+    fn flags_replace_variables() {
+        let flags = parse(&["--log", "debug", "--publish", "1:2", "--publish", "3:4/udp"]);
+        let environment = [("TUBESOCK_LOG", "off"), ("TUBESOCK_PUBLISH", "9:9"), ("TUBESOCK_CAPTURE", "/c")];
+        let environment = environment.map(|(name, value)| (name.into(), value.into()));
+        let config = flags.over(environment).expect("good values");
+        assert_eq!(config.log, tubesock::config::LogLevel::Debug);
+        assert_eq!(config.publish.iter().map(|p| p.port).collect::<Vec<_>>(), [2, 4]);
+        assert_eq!(config.capture, Some("/c".into()));
+    }
+
+    #[test]
+    fn files_become_absolute() {
+        let config = parse(&["--capture", "x.pcapng"]).over([]).expect("good values");
+        assert!(config.capture.is_some_and(|file| file.is_absolute() && file.ends_with("x.pcapng")));
+    }
+
+    #[test]
+    fn an_error_names_the_flag() {
+        let error = parse(&["--publish", "80"]).over([]).expect_err("one port is too few");
+        assert!(error.starts_with("--publish '80': "), "{error}");
+    }
+}

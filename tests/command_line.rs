@@ -1,0 +1,230 @@
+//! `tubesock run` from outside: what it refuses and how it says so, and what it gives to the program. Programs here open no
+//! socket.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// A directory of this test's own, removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("tubesock-{name}-{}", std::process::id()));
+        std::fs::create_dir(&path).expect("a writable temporary directory");
+        Scratch(path)
+    }
+
+    fn file(&self, name: &str, content: &[u8], mode: u32) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, content).expect("a writable temporary directory");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("our own file");
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn tubesock() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tubesock"));
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"TUBESOCK_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    tubesock().arg("run").args(arguments).output().expect("tubesock was built")
+}
+
+/// Standard error and the exit status.
+fn told(output: &Output) -> (String, Option<i32>) {
+    (String::from_utf8_lossy(&output.stderr).into_owned(), output.status.code())
+}
+
+fn assert_told(output: &Output, text: &str, status: i32) {
+    let (message, code) = told(output);
+    assert!(message.contains(text) && code == Some(status), "exit {code:?}: {message}");
+}
+
+#[test]
+fn a_setting_that_cannot_be_used_is_78() {
+    assert_told(
+        &run(&["--log", "loud", "--", "true"]),
+        "tubesock: --log 'loud': not a level; use one of off",
+        78,
+    );
+    assert_told(
+        &run(&["--publish", "80", "--", "true"]),
+        "tubesock: --publish '80': two ports are needed",
+        78,
+    );
+    assert_told(&run(&["--capture", "/nowhere/x", "--", "true"]), "tubesock: --capture '/nowhere/x': ", 78);
+    let output = tubesock().args(["run", "true"]).env("TUBESOCK_LINK", "tun").output().expect("it was built");
+    assert_told(&output, "tubesock: TUBESOCK_LINK 'tun': there is no such link", 78);
+    let output = tubesock().args(["run", "true"]).env("TUBESOCK_LGO", "info").output().expect("it was built");
+    assert_told(&output, "tubesock: TUBESOCK_LGO: there is no such setting", 78);
+    let output = tubesock().args(["run", "true"]).env("TUBESOCK_PRELOAD_LIBRARY", "/nowhere/x.so").output();
+    assert_told(&output.expect("it was built"), "TUBESOCK_PRELOAD_LIBRARY '/nowhere/x.so': ", 78);
+}
+
+#[test]
+fn a_program_that_cannot_be_run_is_126_or_127() {
+    assert_told(
+        &run(&["--", "no-such-program-at-all"]),
+        "no-such-program-at-all: there is no such program",
+        127,
+    );
+    assert_told(&run(&["--", "/nowhere/at/all"]), "/nowhere/at/all: No such file", 127);
+    assert_told(&run(&["--", "/etc/passwd"]), "/etc/passwd: Permission denied", 126);
+    assert_eq!(run(&[]).status.code(), Some(2));
+}
+
+#[test]
+fn a_program_that_the_preload_cannot_reach_is_126() {
+    let scratch = Scratch::new("unreachable");
+    let source = scratch.file("static.c", b"int main(void) { return 0; }\n", 0o644);
+    let program = scratch.0.join("static");
+    let built = Command::new("cc").arg("-static").arg("-o").arg(&program).arg(&source).status();
+    assert!(built.expect("cc is missing: apt-get install gcc libc6-dev").success());
+    let program = program.to_str().expect("a temporary directory in UTF-8");
+    assert_told(
+        &run(&["--", program]),
+        &format!("{program} is statically linked: LD_PRELOAD would not reach"),
+        126,
+    );
+
+    let script = scratch.file("script", format!("#!{program} -x\n").as_bytes(), 0o755);
+    let script = script.to_str().expect("a temporary directory in UTF-8");
+    assert_told(
+        &run(&["--", script]),
+        &format!("{script} is run by {program}, which is statically linked"),
+        126,
+    );
+
+    let outer = scratch.file("outer", format!("#!{script}\n").as_bytes(), 0o755);
+    let outer = outer.to_str().expect("a temporary directory in UTF-8");
+    assert_told(
+        &run(&["--", outer]),
+        &format!("{outer} is run by {program}, which is statically linked"),
+        126,
+    );
+}
+
+#[test]
+fn the_program_gets_the_library_the_settings_and_its_arguments() {
+    let scratch = Scratch::new("environment");
+    let script = "echo \"$LD_PRELOAD\"; env | grep ^TUBESOCK_ | sort; echo \"$0 $*\"; exit 7";
+    let output = tubesock()
+        .current_dir(&scratch.0)
+        .args(["run", "--capture", "c.pcapng", "--publish", "1:2", "--publish", "[::1]:3:4/udp"])
+        .args(["--log", "off", "--", "sh", "-c", script, "name", "--log"])
+        .env("TUBESOCK_LOG", "info")
+        .env("LD_PRELOAD", "")
+        .output()
+        .expect("tubesock was built");
+    let told = String::from_utf8_lossy(&output.stdout);
+    let (library, rest) = told.split_once('\n').expect("the script writes several lines");
+    assert!(library.starts_with('/') && library.ends_with("/libtubesock_preload.so"), "{library}");
+    let directory = scratch.0.canonicalize().expect("it is there");
+    let expected = format!(
+        "TUBESOCK_CAPTURE={}/c.pcapng\nTUBESOCK_LINK=nat\nTUBESOCK_LOG=off\n\
+         TUBESOCK_PUBLISH=0.0.0.0:1:2,[::1]:3:4/udp\nTUBESOCK_RUN=1\nname --log\n",
+        directory.display()
+    );
+    assert_eq!((rest, output.status.code()), (&expected[..], Some(7)));
+}
+
+#[test]
+fn a_flag_empties_its_file_and_a_variable_does_not() {
+    let scratch = Scratch::new("files");
+    let capture = scratch.file("capture", b"old", 0o644);
+    let trace = scratch.file("trace", b"old\n", 0o644);
+    let output = tubesock()
+        .arg("run")
+        .arg("--capture")
+        .arg(&capture)
+        .args(["--", "true"])
+        .env("TUBESOCK_TRACE", &trace)
+        .output()
+        .expect("tubesock was built");
+    assert_eq!(told(&output), (String::new(), Some(0)));
+    assert_eq!(std::fs::read(&capture).expect("still there"), b"");
+    assert_eq!(std::fs::read(&trace).expect("still there"), b"old\n");
+}
+
+/// Stands in for the library: sends what goes to 10.0.2.2 to the kernel's loopback, and with TRACED says that it was a
+/// stack of its own that did it.
+const STAND_IN: &str = r#"
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+int connect(int fd, const struct sockaddr *address, socklen_t length) {
+    int (*next)(int, const struct sockaddr *, socklen_t) = dlsym(RTLD_NEXT, "connect");
+    struct sockaddr_in to;
+    if (address->sa_family != AF_INET) return next(fd, address, length);
+    memcpy(&to, address, sizeof to);
+    if (to.sin_addr.s_addr != inet_addr("10.0.2.2")) return next(fd, address, length);
+#ifdef TRACED
+    int port = ntohs(to.sin_port);
+    FILE *trace = fopen(getenv("TUBESOCK_TRACE"), "a");
+    fprintf(trace, "1 2 call %d connect(%d, 10.0.2.2:%d) = 0\n", fd, fd, port);
+    fprintf(trace, "2 2 > TCP 10.0.2.15:49152 10.0.2.2:%d SYN seq=7 ack=0 win=1 len=0\n", port);
+    fprintf(trace, "3 2 < TCP 10.0.2.2:%d 10.0.2.15:49152 SYN+ACK seq=9 ack=8 win=1 len=0\n", port);
+    fprintf(trace, "4 2 > TCP 10.0.2.15:49152 10.0.2.2:%d ACK seq=8 ack=10 win=1 len=0\n", port);
+    fclose(trace);
+#endif
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return next(fd, (struct sockaddr *)&to, sizeof to);
+}
+"#;
+
+fn demo_with_a_stand_in(scratch: &Scratch, option: &str) -> Output {
+    let source = scratch.file("stand_in.c", STAND_IN.as_bytes(), 0o644);
+    let library = scratch.0.join("stand_in.so");
+    let built =
+        Command::new("cc").args(["-shared", "-fPIC", option, "-o"]).arg(&library).arg(&source).status();
+    assert!(built.expect("cc is missing: apt-get install gcc libc6-dev").success());
+    let mut demo = tubesock();
+    demo.arg("demo").env("TUBESOCK_PRELOAD_LIBRARY", &library).env("TMPDIR", &scratch.0);
+    demo.output().expect("tubesock was built")
+}
+
+#[test]
+fn demo_shows_the_transfer_and_the_ladder() {
+    let scratch = Scratch::new("demo");
+    let output = demo_with_a_stand_in(&scratch, "-DTRACED");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(told(&output), (String::new(), Some(0)), "{shown}");
+    for part in ["HTTP/1.1 200 OK", "GET / HTTP/1.1", "── 2 connect ──", "49152 ────────── SYN ──────────► "]
+    {
+        assert!(shown.contains(part), "{part} is missing:\n{shown}");
+    }
+    let left = std::fs::read_dir(&scratch.0).expect("it is there").flatten().map(|entry| entry.file_name());
+    assert!(left.into_iter().all(|name| !name.to_string_lossy().ends_with(".trace")));
+}
+
+#[test]
+fn demo_fails_when_the_stack_did_not_make_the_connection() {
+    let scratch = Scratch::new("demo-untraced");
+    let output = demo_with_a_stand_in(&scratch, "-DUNTRACED");
+    assert_told(&output, "the trace shows no handshake", 1);
+}
+
+#[test]
+fn help_and_version() {
+    let version = tubesock().arg("--version").output().expect("tubesock was built");
+    assert_eq!(String::from_utf8_lossy(&version.stdout), format!("tubesock {}\n", env!("CARGO_PKG_VERSION")));
+    let help = tubesock().arg("--help").output().expect("tubesock was built");
+    let help = String::from_utf8_lossy(&help.stdout);
+    assert!(help.contains("run") && help.contains("demo"), "{help}");
+}
