@@ -1,0 +1,76 @@
+//! Settings that cannot be used: a clear message, and never a silent way round the stack. And what the log counts.
+
+use crate::support::PYTHON;
+use crate::support::command::Program;
+use crate::support::http::HttpServer;
+use crate::support::network::Directory;
+use crate::support::stack::Stack;
+use std::net::TcpListener;
+
+#[test]
+fn bad_flag_ends_with_78() {
+    let outcome = Program::new("true").on(&Stack::run().publish_as("nonsense")).run().status(78);
+    assert!(outcome.stderr.contains("nonsense") && outcome.stderr.contains("--publish"), "{outcome}");
+}
+
+/// Good on the command line, impossible at the first socket.
+#[test]
+fn port_in_use_ends_with_78_at_the_first_socket() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("the loopback has free ports");
+    let port = taken.local_addr().expect("it is bound").port();
+    let stack = Stack::run().publish(port, 80);
+    let outcome = Program::new("curl").args(["-sS", "http://10.0.2.2/"]).on(&stack).run().status(78);
+    assert!(outcome.stderr.contains(&port.to_string()), "{outcome}");
+    Program::new("true").on(&stack).run().success();
+}
+
+#[test]
+fn capture_that_cannot_be_written_ends_with_78() {
+    let directory = Directory::new();
+    let stack = Stack::run().capture(&directory.file("missing/file.pcapng"));
+    let outcome = Program::new("curl").args(["-sS", "http://10.0.2.2/"]).on(&stack).run().status(78);
+    assert!(outcome.stderr.contains("missing/file.pcapng"), "{outcome}");
+}
+
+#[test]
+fn preloaded_program_gets_einval_and_the_log_a_line() {
+    let server = HttpServer::start();
+    let script = "import errno, socket\ntry:\n    socket.socket()\nexcept OSError as error:\n    print(errno.errorcode[error.errno])";
+    let stack = Stack::preload().publish_as("nonsense");
+    let outcome = Program::new(PYTHON).args(["-c", script]).on(&stack).run().success();
+    assert_eq!(outcome.text(), "EINVAL\n", "{outcome}");
+    assert!(outcome.stderr.contains("nonsense") && outcome.stderr.contains("TUBESOCK_PUBLISH"), "{outcome}");
+    assert_eq!(server.connections(), 0);
+}
+
+#[test]
+fn command_that_does_not_exist() {
+    let outcome = Program::new("no-such-program").on(&Stack::run()).run().status(127);
+    assert!(outcome.stderr.contains("no-such-program"), "{outcome}");
+}
+
+#[test]
+fn exit_status_is_the_programs() {
+    Program::new("sh").args(["-c", "exit 42"]).on(&Stack::run()).run().status(42);
+}
+
+/// The host's last line has `name=value` for each counter of its engine.
+#[test]
+fn counters_agree_with_what_happened() {
+    let server = HttpServer::start();
+    let stack = Stack::run().log("info");
+    let url = format!("http://{}:{}/bytes/100000?[1-10]", stack.gateway(), server.port());
+    let outcome =
+        Program::new("curl").args(["-sS", "-H", "Connection: close", &url]).on(&stack).run().success();
+    let counter = |name: &str| -> u64 {
+        let line = outcome.stderr.lines().rev().find(|line| line.contains("connections_opened="));
+        let line = line.unwrap_or_else(|| panic!("no line with counters: {outcome}"));
+        let value = line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {line}"))
+    };
+    assert_eq!(counter("connections_opened"), 10);
+    assert_eq!((counter("connections_refused"), counter("connections_reset")), (0, 0));
+    assert_eq!((counter("malformed"), counter("bad_checksum"), counter("not_ours")), (0, 0, 0));
+    assert!(counter("bytes_received") > 1_000_000, "{outcome}");
+    assert!(counter("packets_received") >= 20 && counter("packets_sent") >= 20, "{outcome}");
+}

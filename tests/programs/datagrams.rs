@@ -1,0 +1,59 @@
+//! UDP over `nat`, both ways.
+
+use crate::support::PYTHON;
+use crate::support::command::Program;
+use crate::support::network::free_port;
+use crate::support::stack::Stack;
+use std::net::UdpSocket;
+use std::time::Duration;
+
+/// Sends every datagram back, until the test process ends.
+fn echo_server() -> u16 {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("the loopback has free ports");
+    let port = socket.local_addr().expect("it is bound").port();
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 65536];
+        while let Ok((length, sender)) = socket.recv_from(&mut buffer) {
+            let _gone = socket.send_to(&buffer[..length], sender);
+        }
+    });
+    port
+}
+
+#[test]
+fn python_client() {
+    let (port, stack) = (echo_server(), Stack::run());
+    let outcome = Program::new(PYTHON)
+        .args(["-c", include_str!("python/datagrams.py"), &stack.gateway().to_string(), &port.to_string()])
+        .on(&stack)
+        .run()
+        .success();
+    assert_eq!(outcome.text(), "echoed 13\n");
+}
+
+#[test]
+fn published_server() {
+    let outside = free_port();
+    let script = "import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(('0.0.0.0', 5353))
+print('bound', flush=True)
+while True:
+    data, peer = s.recvfrom(65536)
+    s.sendto(data.upper(), peer)";
+    let server = Program::new(PYTHON)
+        .args(["-c", script])
+        .on(&Stack::run().publish_as(&format!("127.0.0.1:{outside}:5353/udp")))
+        .spawn();
+    server.line_with("bound");
+    let clients = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("the loopback has free ports"));
+    for (client, text) in clients.iter().zip(["first", "second"]) {
+        client.set_read_timeout(Some(Duration::from_secs(20))).expect("not zero");
+        client.send_to(text.as_bytes(), ("127.0.0.1", outside)).expect("the loopback takes it");
+    }
+    for (client, text) in clients.iter().zip(["FIRST", "SECOND"]) {
+        let mut answer = [0; 100];
+        let (length, sender) = client.recv_from(&mut answer).expect("the server answers");
+        assert_eq!((&answer[..length], sender.port()), (text.as_bytes(), outside));
+    }
+}

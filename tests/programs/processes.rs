@@ -1,0 +1,89 @@
+//! What programs do with processes and descriptors while sockets are open.
+
+use crate::support::PYTHON;
+use crate::support::command::{Outcome, Program};
+use crate::support::http::HttpServer;
+use crate::support::stack::Stack;
+use crate::support::stream::Stream;
+use std::io::Read;
+use std::net::TcpListener;
+
+/// Runs a script against the HTTP server on both stacks, and gives both outputs.
+fn on_both(script: &str) -> [Outcome; 2] {
+    let server = HttpServer::start();
+    [Stack::kernel(), Stack::run()].map(|stack| {
+        Program::new(PYTHON)
+            .args(["-c", script, &stack.gateway().to_string(), &server.port().to_string()])
+            .on(&stack)
+            .run()
+            .success()
+    })
+}
+
+#[track_caller]
+fn prints(script: &str, expected: &str) {
+    for outcome in on_both(script) {
+        assert_eq!(outcome.text(), expected, "{outcome}");
+    }
+}
+
+#[test]
+fn server_and_clients_in_one_process() {
+    prints(include_str!("python/processes/own_loopback.py"), "10000000\n");
+}
+
+#[test]
+fn subprocesses_while_a_connection_is_open() {
+    prints(include_str!("python/processes/subprocesses.py"), "1000\n");
+}
+
+#[test]
+fn closing_every_descriptor() {
+    prints(include_str!("python/processes/close_everything.py"), "6000 True\n");
+}
+
+#[test]
+fn duplicates() {
+    prints(include_str!("python/processes/duplicates.py"), "1000\n1000 True\nb'' 1000\n");
+}
+
+/// Reading and writing work in a child; calls that need the stack, which lives in the parent, say that they do not.
+/// ENOTSUP is what Python calls EOPNOTSUPP.
+#[test]
+fn forked_child_gets_an_error_and_no_hang() {
+    let server = HttpServer::start();
+    let stack = Stack::run();
+    let body = Stream::of(1000).bytes();
+    let end: String = body[992..].iter().map(|byte| format!("{byte:02x}")).collect();
+    let outcome = Program::new(PYTHON)
+        .args(["-c", include_str!("python/processes/forked.py"), &stack.gateway().to_string()])
+        .args([&server.port().to_string(), &end])
+        .on(&stack)
+        .run()
+        .success();
+    assert_eq!(outcome.text(), "child getpeername: ENOTSUP\nchild: 1000\nparent: 1000\n", "{outcome}");
+    assert!(outcome.stderr.contains("fork"), "the log says why: {outcome}");
+}
+
+/// What was sent before the process ended arrives whole, however it ended.
+#[test]
+fn what_was_sent_before_the_end_arrives() {
+    for how in ["_exit", "exit", "return"] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has free ports");
+        let port = listener.local_addr().expect("it is bound").port();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("the program connects");
+            let mut received = Vec::new();
+            stream.read_to_end(&mut received).expect("the end is in order");
+            received.len()
+        });
+        let stack = Stack::run();
+        Program::new(PYTHON)
+            .args(["-c", include_str!("python/processes/exit_at_once.py"), &stack.gateway().to_string()])
+            .args([&port.to_string(), how])
+            .on(&stack)
+            .run()
+            .status(if how == "return" { 0 } else { 7 });
+        assert_eq!(server.join().expect("the server did not panic"), 1_000_000, "{how}");
+    }
+}
