@@ -3,6 +3,7 @@
 use crate::support::PYTHON;
 use crate::support::command::{Outcome, Program};
 use crate::support::http::HttpServer;
+use crate::support::network::Directory;
 use crate::support::stack::Stack;
 use crate::support::stream::Stream;
 use std::io::Read;
@@ -85,5 +86,32 @@ fn what_was_sent_before_the_end_arrives() {
             .run()
             .status(if how == "return" { 0 } else { 7 });
         assert_eq!(server.join().expect("the server did not panic"), 1_000_000, "{how}");
+    }
+}
+
+#[test]
+fn exit_in_a_signal_handler_delivers_and_ends() {
+    let directory = Directory::new();
+    let program = directory.file("exit_in_handler");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/c/exit_in_handler.c");
+    Program::new("cc")
+        .args(["-Wall", "-Wextra", "-Werror", "-O1", "-o"])
+        .arg(&program)
+        .arg(source)
+        .run()
+        .success();
+    let stack = Stack::run();
+    // The handler meets malloc at work in nearly every run.
+    for _ in 0..20 {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has free ports");
+        let port = listener.local_addr().expect("it is bound").port();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("the program connects");
+            stream.read_to_end(&mut Vec::new()).expect("the end is in order")
+        });
+        let arguments = [stack.gateway().to_string(), port.to_string()];
+        // At level info the driver formats a line at the end, too.
+        Program::new(&program).args(&arguments).variable("TUBESOCK_LOG", "info").on(&stack).run().status(3);
+        assert_eq!(server.join().expect("the server did not panic"), 100_000);
     }
 }
