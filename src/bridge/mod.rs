@@ -297,8 +297,7 @@ impl Bridge {
             match listener.offer(connection, self.token, engine) {
                 Ok(far) => {
                     if self.interest.add(&far, connection.0, EventFlags::empty()).is_err() {
-                        engine.abort(connection, now);
-                        engine.release(connection, now);
+                        reset(connection, engine, now);
                         continue;
                     }
                     let role = Role::Stream(Stream::accepted(far));
@@ -318,8 +317,7 @@ impl Bridge {
                 }
                 Err(errno) => {
                     tracing::debug!(socket = id.0, %errno, "the listener's near end is gone");
-                    engine.abort(connection, now);
-                    engine.release(connection, now);
+                    reset(connection, engine, now);
                     self.close(id, engine, now);
                     return;
                 }
@@ -348,8 +346,7 @@ impl Bridge {
         match socket.role {
             Role::Listener(listener) => {
                 if let Some(connection) = listener.waiting() {
-                    engine.abort(connection, now);
-                    engine.release(connection, now);
+                    reset(connection, engine, now);
                 }
             }
             Role::Stream(_) | Role::Ended(_) => self.watched -= 1,
@@ -453,4 +450,10 @@ impl Bridge {
         };
         Name { token: self.token, role, id }.encode()
     }
+}
+
+/// Lets go of a connection that no program holds yet: its peer sees a reset.
+fn reset(connection: SocketId, engine: &mut Engine, now: Instant) {
+    engine.abort(connection, now);
+    engine.release(connection, now);
 }

@@ -27,7 +27,7 @@ pub struct Inner {
     pub(super) engine: Engine,
     pub(super) link: Box<dyn Link>,
     pub(super) bridge: Bridge,
-    pub(super) timer: Timer,
+    timer: Timer,
     pub(super) stalled: Option<Instant>,
     pub(super) opened: u32,
     /// A panic was caught: the engine refuses further work.
@@ -41,8 +41,7 @@ impl Inner {
         if let Some(wake) = link.wake() {
             bridge.interest().add(wake, LINK, EventFlags::IN)?;
         }
-        let inner = Inner { engine, link, bridge, timer, stalled: None, opened: 0, broken: false };
-        Ok(inner)
+        Ok(Inner { engine, link, bridge, timer, stalled: None, opened: 0, broken: false })
     }
 
     /// Moves packets and bytes until nothing moves, or others should have their turn, and arms the timer.
@@ -86,10 +85,7 @@ impl Inner {
 
     /// Whether connections that waited for a full backlog were tried again.
     fn retry_stalled(&mut self, now: Instant) -> bool {
-        let due = match self.stalled {
-            Some(due) => due <= now,
-            None => false,
-        };
+        let due = self.stalled.is_some_and(|due| due <= now);
         if due {
             self.bridge.retry_stalled(&mut self.engine, now);
         }
