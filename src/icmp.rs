@@ -15,9 +15,12 @@ use std::net::{IpAddr, SocketAddr};
 const HEADER_LENGTH: usize = 8;
 const ECHO_REPLY_V4: u8 = 0;
 const UNREACHABLE_V4: u8 = 3;
+/// A code of UNREACHABLE_V4.
+const FRAGMENTATION_NEEDED: u8 = 4;
 const ECHO_REQUEST_V4: u8 = 8;
 const TIME_EXCEEDED_V4: u8 = 11;
 const UNREACHABLE_V6: u8 = 1;
+const TOO_BIG_V6: u8 = 2;
 const TIME_EXCEEDED_V6: u8 = 3;
 const ECHO_REQUEST_V6: u8 = 128;
 const ECHO_REPLY_V6: u8 = 129;
@@ -50,6 +53,8 @@ pub struct Report {
     pub error: Error,
     /// Whether Linux reports it to a connected datagram socket.
     pub fatal: bool,
+    /// Of a packet that was too big for the next network, that network's MTU; 0 from a router that does not say.
+    pub mtu: Option<u32>,
 }
 
 /// Why a packet cannot be delivered, to be told to its sender.
@@ -61,17 +66,29 @@ pub enum Unreachable {
     Host,
     /// Nothing is bound to the port.
     Port,
+    /// The next network carries packets of so many bytes at the most, and this one must not be cut.
+    TooBig(u32),
 }
 
 impl Unreachable {
-    fn code(self, version_4: bool) -> u8 {
-        match (self, version_4) {
-            (Unreachable::Network, _) => 0,
-            (Unreachable::Host, true) => 1,
-            (Unreachable::Port, true) => 3,
-            (Unreachable::Host, false) => 3,
-            (Unreachable::Port, false) => 4,
-        }
+    /// The first eight bytes of the message, without the checksum.
+    fn header(self, version_4: bool) -> [u8; HEADER_LENGTH] {
+        let (kind, code) = match (self, version_4) {
+            (Unreachable::Network, true) => (UNREACHABLE_V4, 0),
+            (Unreachable::Host, true) => (UNREACHABLE_V4, 1),
+            (Unreachable::Port, true) => (UNREACHABLE_V4, 3),
+            (Unreachable::TooBig(_), true) => (UNREACHABLE_V4, FRAGMENTATION_NEEDED),
+            (Unreachable::Network, false) => (UNREACHABLE_V6, 0),
+            (Unreachable::Host, false) => (UNREACHABLE_V6, 3),
+            (Unreachable::Port, false) => (UNREACHABLE_V6, 4),
+            (Unreachable::TooBig(_), false) => (TOO_BIG_V6, 0),
+        };
+        let [a, b, c, d] = match self {
+            Unreachable::TooBig(mtu) if version_4 => mtu.min(u16::MAX.into()).to_be_bytes(),
+            Unreachable::TooBig(mtu) => mtu.to_be_bytes(),
+            _ => [0; 4],
+        };
+        [kind, code, 0, 0, a, b, c, d]
     }
 }
 
@@ -90,9 +107,19 @@ pub fn parse(packet: &[u8], header: &Header, verify: bool) -> Result<Option<Mess
     let meaning = if version_4 { meaning_v4(kind, code) } else { meaning_v6(kind, code) };
     let Some((error, fatal)) = meaning else { return Ok(None) };
     let quoted = if version_4 { quoted_v4(quote) } else { quoted_v6(quote) };
+    let mtu = (error == Error::MessageTooLong).then(|| next_mtu(bytes, version_4));
     Ok(quoted.map(|(protocol, local, remote, sequence)| {
-        Message::Error(Report { protocol, local, remote, sequence, error, fatal })
+        Message::Error(Report { protocol, local, remote, sequence, error, fatal, mtu })
     }))
+}
+
+/// RFC 1191 4 and RFC 4443 3.2.
+fn next_mtu(bytes: &[u8], version_4: bool) -> u32 {
+    match *bytes {
+        [_, _, _, _, _, _, c, d, ..] if version_4 => u32::from(u16::from_be_bytes([c, d])),
+        [_, _, _, _, a, b, c, d, ..] => u32::from_be_bytes([a, b, c, d]),
+        _ => 0,
+    }
 }
 
 fn sum(source: IpAddr, destination: IpAddr, bytes: &[u8]) -> u16 {
@@ -102,13 +129,14 @@ fn sum(source: IpAddr, destination: IpAddr, bytes: &[u8]) -> u16 {
     }
 }
 
-/// Linux's icmp_err_convert: the error, and whether it is fatal. Fragmentation needed is not acted on.
+/// Linux's icmp_err_convert: the error, and whether it is fatal.
 fn meaning_v4(kind: u8, code: u8) -> Option<(Error, bool)> {
     Some(match (kind, code) {
         (UNREACHABLE_V4, 0) => (Error::NetworkUnreachable, false),
         (UNREACHABLE_V4, 1) => (Error::HostUnreachable, false),
         (UNREACHABLE_V4, 2) => (Error::NoSuchOption, true),
         (UNREACHABLE_V4, 3) => (Error::ConnectionRefused, true),
+        (UNREACHABLE_V4, FRAGMENTATION_NEEDED) => (Error::MessageTooLong, true),
         (UNREACHABLE_V4, 5) => (Error::NotSupported, false),
         (UNREACHABLE_V4, 6 | 9) => (Error::NetworkUnreachable, true),
         (UNREACHABLE_V4, 11) => (Error::NetworkUnreachable, false),
@@ -126,6 +154,7 @@ fn meaning_v6(kind: u8, code: u8) -> Option<(Error, bool)> {
         (UNREACHABLE_V6, 2 | 3) => (Error::HostUnreachable, false),
         (UNREACHABLE_V6, 1 | 5 | 6) => (Error::PermissionDenied, true),
         (UNREACHABLE_V6, 4) => (Error::ConnectionRefused, true),
+        (TOO_BIG_V6, _) => (Error::MessageTooLong, true),
         (TIME_EXCEEDED_V6, _) => (Error::HostUnreachable, false),
         _ => return None,
     })
@@ -181,8 +210,7 @@ pub fn unreachable(
     let version_4 = source.is_ipv4();
     let longest = if version_4 { ERROR_MAX_V4 } else { ERROR_MAX_V6 };
     let quote = packet.len().min(longest - ip::header_length(&source) - HEADER_LENGTH);
-    let kind = if version_4 { UNREACHABLE_V4 } else { UNREACHABLE_V6 };
-    let message = [[kind, reason.code(version_4), 0, 0, 0, 0, 0, 0].as_slice(), &packet[..quote]].concat();
+    let message = [reason.header(version_4).as_slice(), &packet[..quote]].concat();
     wrap(source, header.source, message, checksums)
 }
 
@@ -204,4 +232,39 @@ fn wrap(source: IpAddr, destination: IpAddr, mut message: Vec<u8>, checksums: bo
     let offset = packet.len() - message.len();
     packet[offset..].copy_from_slice(&message);
     packet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    /// Each error reads as it was written, and says which packet it is about.
+    #[test]
+    fn an_error_survives_the_packet() {
+        for (local, remote) in [("10.0.0.1:4000", "10.0.0.2:53"), ("[fd00::1]:4000", "[fd00::2]:53")] {
+            let (local, remote) = (at(local), at(remote));
+            let router: IpAddr = if local.is_ipv4() { at("10.0.0.3:1") } else { at("[fd00::3]:1") }.ip();
+            for (reason, error, fatal, mtu) in [
+                (Unreachable::Network, Error::NetworkUnreachable, false, None),
+                (Unreachable::Host, Error::HostUnreachable, false, None),
+                (Unreachable::Port, Error::ConnectionRefused, true, None),
+                (Unreachable::TooBig(1400), Error::MessageTooLong, true, Some(1400)),
+                (Unreachable::TooBig(0), Error::MessageTooLong, true, Some(0)),
+            ] {
+                let packet = crate::udp::build(local, remote, b"data", true);
+                let header = ip::parse(&packet, true).expect("an IP packet");
+                let packet = unreachable(reason, router, &packet, &header, true);
+                let header = ip::parse(&packet, true).expect("an IP packet");
+                let Ok(Some(Message::Error(report))) = parse(&packet, &header, true) else {
+                    panic!("{reason:?} does not read")
+                };
+                assert_eq!((report.protocol, report.local, report.remote), (Protocol::Udp, local, remote));
+                assert_eq!((report.error, report.fatal, report.mtu), (error, fatal, mtu), "{reason:?}");
+            }
+        }
+    }
 }

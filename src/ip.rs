@@ -6,11 +6,22 @@
 
 use crate::link::Packet;
 use core::ops::Range;
-use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, checksum};
-use std::net::{IpAddr, Ipv4Addr};
+use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Packet, checksum};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Hop limit of what we send (RFC 1700, and Linux).
 const HOP_LIMIT: u8 = 64;
+
+/// Numbers of protocols.
+const ICMP_V4: u8 = 1;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const FRAGMENT_V6: u8 = 44;
+const ICMP_V6: u8 = 58;
+
+/// Lengths of the headers that we write.
+const V4_HEADER: usize = 20;
+const V6_HEADER: usize = 40;
 
 /// What carries the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,22 +37,22 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    fn of(number: IpProtocol, version_4: bool) -> Protocol {
+    fn of(number: u8, version_4: bool) -> Protocol {
         match (number, version_4) {
-            (IpProtocol::Tcp, _) => Protocol::Tcp,
-            (IpProtocol::Udp, _) => Protocol::Udp,
-            (IpProtocol::Icmp, true) | (IpProtocol::Icmpv6, false) => Protocol::Icmp,
-            (other, _) => Protocol::Other(other.into()),
+            (TCP, _) => Protocol::Tcp,
+            (UDP, _) => Protocol::Udp,
+            (ICMP_V4, true) | (ICMP_V6, false) => Protocol::Icmp,
+            (other, _) => Protocol::Other(other),
         }
     }
 
-    fn number(self, version_4: bool) -> IpProtocol {
+    fn number(self, version_4: bool) -> u8 {
         match self {
-            Protocol::Tcp => IpProtocol::Tcp,
-            Protocol::Udp => IpProtocol::Udp,
-            Protocol::Icmp if version_4 => IpProtocol::Icmp,
-            Protocol::Icmp => IpProtocol::Icmpv6,
-            Protocol::Other(number) => IpProtocol::from(number),
+            Protocol::Tcp => TCP,
+            Protocol::Udp => UDP,
+            Protocol::Icmp if version_4 => ICMP_V4,
+            Protocol::Icmp => ICMP_V6,
+            Protocol::Other(number) => number,
         }
     }
 }
@@ -73,48 +84,64 @@ pub enum Fault {
 /// Length of the header that `build` writes.
 pub const fn header_length(address: &IpAddr) -> usize {
     match address {
-        IpAddr::V4(_) => 20,
-        IpAddr::V6(_) => 40,
+        IpAddr::V4(_) => V4_HEADER,
+        IpAddr::V6(_) => V6_HEADER,
     }
 }
 
 /// Reads the header of `packet`; `verify` checks the checksum that IPv4 has.
 pub fn parse(packet: &[u8], verify: bool) -> Result<Header, Fault> {
-    match packet.first().map(|byte| byte >> 4) {
-        Some(4) => parse_v4(packet, verify),
-        Some(6) => parse_v6(packet),
+    parse_front(packet, packet.len(), verify)
+}
+
+/// `parse` for a packet of `length` bytes of which `front` is the beginning, with the whole header.
+pub fn parse_front(front: &[u8], length: usize, verify: bool) -> Result<Header, Fault> {
+    match front.first().map(|byte| byte >> 4) {
+        Some(4) => parse_v4(front, length, verify),
+        Some(6) => parse_v6(front, length),
         _ => Err(Fault::Malformed),
     }
 }
 
-fn parse_v4(packet: &[u8], verify: bool) -> Result<Header, Fault> {
-    let header = Ipv4Packet::new_checked(packet).map_err(|_| Fault::Malformed)?;
-    if verify && !header.verify_checksum() {
+fn parse_v4(packet: &[u8], length: usize, verify: bool) -> Result<Header, Fault> {
+    let words = packet.as_chunks().0.first_chunk().ok_or(Fault::Malformed)?;
+    let [lengths, fragment, protocol, source, destination] = words.map(u32::from_be_bytes);
+    let header_length = (lengths >> 24 & 0x0f) as usize * 4;
+    let total = (lengths & 0xffff) as usize;
+    let header = packet.get(..header_length).ok_or(Fault::Malformed)?;
+    if header_length < V4_HEADER || header_length > total || total > length {
+        return Err(Fault::Malformed);
+    }
+    if verify && checksum::data(header) != u16::MAX {
         return Err(Fault::Checksum);
     }
-    if header.more_frags() || header.frag_offset() != 0 {
+    // More fragments, or not the first.
+    if fragment & 0x3fff != 0 {
         return Err(Fault::Fragment);
     }
     Ok(Header {
-        source: header.src_addr().into(),
-        destination: header.dst_addr().into(),
-        protocol: Protocol::of(header.next_header(), true),
-        payload: header.header_len().into()..header.total_len().into(),
+        source: IpAddr::V4(Ipv4Addr::from_bits(source)),
+        destination: IpAddr::V4(Ipv4Addr::from_bits(destination)),
+        protocol: Protocol::of((protocol >> 16) as u8, true),
+        payload: header_length..total,
     })
 }
 
-fn parse_v6(packet: &[u8]) -> Result<Header, Fault> {
-    let header = Ipv6Packet::new_checked(packet).map_err(|_| Fault::Malformed)?;
-    let protocol = Protocol::of(header.next_header(), false);
-    if protocol == Protocol::Other(IpProtocol::Ipv6Frag.into()) {
+fn parse_v6(packet: &[u8], length: usize) -> Result<Header, Fault> {
+    let (header, _) = packet.split_first_chunk::<V6_HEADER>().ok_or(Fault::Malformed)?;
+    let total = V6_HEADER + usize::from(u16::from_be_bytes([header[4], header[5]]));
+    if total > length {
+        return Err(Fault::Malformed);
+    }
+    let protocol = Protocol::of(header[6], false);
+    if protocol == Protocol::Other(FRAGMENT_V6) {
         return Err(Fault::Fragment);
     }
-    Ok(Header {
-        source: header.src_addr().into(),
-        destination: header.dst_addr().into(),
-        protocol,
-        payload: header.header_len()..header.total_len(),
-    })
+    let address = |at: usize| {
+        let octets = header[at..].first_chunk::<16>().expect("two addresses fill the header");
+        IpAddr::V6(Ipv6Addr::from(*octets))
+    };
+    Ok(Header { source: address(8), destination: address(24), protocol, payload: V6_HEADER..total })
 }
 
 /// A packet from `source` to `destination`, of one family, with a header and `length` zero bytes of payload.
@@ -127,33 +154,66 @@ pub fn build(
     checksums: bool,
 ) -> Packet {
     let mut packet = vec![0; header_length(&source) + length];
+    write_header(&mut packet, source, destination, protocol, length, checksums);
+    packet
+}
+
+/// Writes the header of a packet with `length` bytes of payload to the front of `buffer`; returns its length.
+pub fn write_header(
+    buffer: &mut [u8],
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: Protocol,
+    length: usize,
+    checksums: bool,
+) -> usize {
     match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            let mut header = Ipv4Packet::new_unchecked(&mut packet[..]);
-            header.set_version(4);
-            header.set_header_len(20);
-            header.set_total_len((20 + length) as u16);
-            header.set_dont_frag(true);
-            header.set_hop_limit(HOP_LIMIT);
-            header.set_next_header(protocol.number(true));
-            header.set_src_addr(source);
-            header.set_dst_addr(destination);
-            if checksums {
-                header.fill_checksum();
-            }
+            let (header, _) = buffer.split_first_chunk_mut().expect("the caller has room for a header");
+            write_v4(header, source, destination, protocol, length, checksums);
+            V4_HEADER
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            let mut header = Ipv6Packet::new_unchecked(&mut packet[..]);
-            header.set_version(6);
-            header.set_payload_len(length as u16);
-            header.set_hop_limit(HOP_LIMIT);
-            header.set_next_header(protocol.number(false));
-            header.set_src_addr(source);
-            header.set_dst_addr(destination);
+            let (header, _) = buffer.split_first_chunk_mut().expect("the caller has room for a header");
+            write_v6(header, source, destination, protocol, length);
+            V6_HEADER
         }
         _ => unreachable!("addresses of two families in one packet"),
     }
-    packet
+}
+
+fn write_v4(
+    header: &mut [u8; V4_HEADER],
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    protocol: Protocol,
+    length: usize,
+    checksums: bool,
+) {
+    let [total_high, total_low] = ((V4_HEADER + length) as u16).to_be_bytes();
+    let [a, b, c, d] = source.octets();
+    let [e, f, g, h] = destination.octets();
+    let protocol = protocol.number(true);
+    // Version 4, five words; no identification, as it is not to be cut (RFC 6864 4.1): DF.
+    *header =
+        [0x45, 0, total_high, total_low, 0, 0, 0x40, 0, HOP_LIMIT, protocol, 0, 0, a, b, c, d, e, f, g, h];
+    if checksums {
+        Ipv4Packet::new_unchecked(header).fill_checksum();
+    }
+}
+
+fn write_v6(
+    header: &mut [u8; V6_HEADER],
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+    protocol: Protocol,
+    length: usize,
+) {
+    let [length_high, length_low] = (length as u16).to_be_bytes();
+    let protocol = protocol.number(false);
+    header[..8].copy_from_slice(&[0x60, 0, 0, 0, length_high, length_low, protocol, HOP_LIMIT]);
+    header[8..24].copy_from_slice(&source.octets());
+    header[24..].copy_from_slice(&destination.octets());
 }
 
 /// Writes the header checksum that IPv4 has.
@@ -165,16 +225,23 @@ pub fn fill_checksum(packet: &mut [u8]) {
 
 /// The sum of a transport's pseudo header and `payload`, uncomplemented: all ones when a checksum inside is right.
 pub fn transport_sum(source: IpAddr, destination: IpAddr, protocol: Protocol, payload: &[u8]) -> u16 {
-    let number = protocol.number(source.is_ipv4());
-    checksum::combine(&[
-        checksum::pseudo_header(
-            &IpAddress::from(source),
-            &IpAddress::from(destination),
-            number,
-            payload.len() as u32,
-        ),
-        checksum::data(payload),
-    ])
+    transport_sum_of(source, destination, protocol, &[payload])
+}
+
+/// The same over a payload in pieces. A piece that starts at an odd place is summed with its bytes exchanged (RFC 1071 2).
+pub fn transport_sum_of(source: IpAddr, destination: IpAddr, protocol: Protocol, pieces: &[&[u8]]) -> u16 {
+    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let number = IpProtocol::from(protocol.number(source.is_ipv4()));
+    let (source, destination) = (IpAddress::from(source), IpAddress::from(destination));
+    let mut sum = checksum::pseudo_header(&source, &destination, number, length as u32);
+    let mut place = 0;
+    for piece in pieces {
+        let own = checksum::data(piece);
+        let own = if place % 2 == 0 { own } else { own.swap_bytes() };
+        sum = checksum::combine(&[sum, own]);
+        place += piece.len();
+    }
+    sum
 }
 
 /// Whether `address` can be the other end of a connection: not a group, not everybody, not nobody.

@@ -6,7 +6,7 @@
 //!   time error config            plain values: the clock's type, errno, settings
 //!   sys/                         the only room that calls the kernel; clock and entropy enter here
 //!   observe/                     the log and the trace of calls and segments
-//!   link/                        carries IP packets: pair, capture
+//!   link/                        carries IP packets: pair, capture, impair, tun
 //!   ip tcp/ udp icmp             protocol values, sans-IO
 //!   engine/                      demultiplexer, ports, listeners, sockets, timers
 //!   nat/                         the link whose far side is a second engine, ended at kernel sockets

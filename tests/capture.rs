@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::process::Command;
 use tubesock::link::capture::Capture;
-use tubesock::link::{Capabilities, Link, Packet};
+use tubesock::link::{Capabilities, Link, Outgoing, Packet};
 use tubesock::time::Instant;
 
 const US: Ipv4Address = Ipv4Address::new(10, 0, 2, 15);
@@ -19,12 +19,12 @@ struct Answers(VecDeque<Packet>);
 
 impl Link for Answers {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { mtu: 65535, checksums: true }
+        Capabilities { mtu: 65535, checksums: true, segmentation: 0, in_memory: false }
     }
-    fn receive(&mut self, _now: Instant) -> Option<Packet> {
-        self.0.pop_front()
+    fn receive(&mut self, _now: Instant, take: &mut dyn FnMut(&[u8])) -> bool {
+        self.0.pop_front().map(|packet| take(&packet)).is_some()
     }
-    fn transmit(&mut self, _packet: Packet, _now: Instant) {}
+    fn transmit(&mut self, _packet: Outgoing<'_>, _now: Instant) {}
 }
 
 fn segment(ours: bool, control: TcpControl, seq: i32, ack: Option<i32>, payload: &[u8]) -> Packet {
@@ -68,11 +68,12 @@ fn converse(path: &Path) {
     ];
     let mut link = Capture::new(Answers(answers.into()), path).expect("a writable temporary directory");
     let now = tubesock::sys::now();
-    link.transmit(segment(true, TcpControl::Syn, 1000, None, b""), now);
-    assert!(link.receive(now).is_some());
-    link.transmit(segment(true, TcpControl::None, 1001, Some(901), b""), now);
-    assert!(link.receive(now).is_some());
-    assert!(link.receive(now).is_none());
+    let received = |link: &mut dyn Link| link.receive(now, &mut |_| {});
+    link.transmit(segment(true, TcpControl::Syn, 1000, None, b"").as_slice().into(), now);
+    assert!(received(&mut link));
+    link.transmit(segment(true, TcpControl::None, 1001, Some(901), b"").as_slice().into(), now);
+    assert!(received(&mut link));
+    assert!(!received(&mut link));
 }
 
 fn tshark(path: &Path, arguments: &[&str]) -> String {

@@ -1,6 +1,7 @@
 //! What setsockopt(2) set on a socket and getsockopt(2) gives back; `calls::options` holds their meaning.
 
 use crate::engine::KeepAlive;
+use crate::tcp::Algorithm;
 use core::time::Duration;
 
 /// The options of a socket.
@@ -20,16 +21,34 @@ pub struct Options {
     pub urgent_inline: bool,
     /// SO_LINGER's seconds when it is on.
     pub linger: Option<u32>,
-    /// SO_SNDBUF in bytes, as Linux shows it: doubled.
-    pub send_buffer: u32,
+    /// SO_SNDBUF in bytes, as the program asked for it; None lets the stack choose.
+    pub send_buffer: Option<u32>,
     /// SO_RCVBUF, likewise.
-    pub receive_buffer: u32,
+    pub receive_buffer: Option<u32>,
+    /// SO_MAX_PACING_RATE in bytes a second.
+    pub max_pacing_rate: Option<u64>,
     /// IPV6_V6ONLY
     pub v6_only: bool,
     /// TCP_NODELAY
     pub no_delay: bool,
+    /// TCP_CORK
+    pub cork: bool,
+    /// TCP_QUICKACK, as it was set last.
+    pub quick_ack: bool,
     /// TCP_USER_TIMEOUT; zero is the default of the stack.
     pub user_timeout: Duration,
+    /// TCP_CONGESTION; None is the default of the stack.
+    pub congestion: Option<Algorithm>,
+    /// TCP_MAXSEG; None is what the MTU allows.
+    pub maximum_segment: Option<u16>,
+    /// TCP_SYNCNT; None is the default of the stack.
+    pub syn_retries: Option<u8>,
+    /// TCP_LINGER2: zero is not at all, None the default of the stack.
+    pub linger2: Option<Duration>,
+    /// TCP_WINDOW_CLAMP in bytes; zero is none.
+    pub window_clamp: u32,
+    /// TCP_NOTSENT_LOWAT in bytes; zero is none.
+    pub not_sent_low_water: u32,
 }
 
 impl Default for Options {
@@ -47,11 +66,20 @@ impl Default for Options {
             },
             urgent_inline: false,
             linger: None,
-            send_buffer: 87_040,
-            receive_buffer: 131_072,
+            send_buffer: None,
+            receive_buffer: None,
+            max_pacing_rate: None,
             v6_only: false,
             no_delay: false,
+            cork: false,
+            quick_ack: true,
             user_timeout: Duration::ZERO,
+            congestion: None,
+            maximum_segment: None,
+            syn_retries: None,
+            linger2: None,
+            window_clamp: 0,
+            not_sent_low_water: 0,
         }
     }
 }

@@ -4,6 +4,7 @@
 pub mod address;
 pub mod names;
 pub mod options;
+mod tcp_info;
 
 use crate::bridge::name::{self, Identity};
 use crate::engine::{Domain, Kind, SocketId};

@@ -2,15 +2,18 @@
 //! the errno of Linux for one that it does not know (ENOPROTOOPT), said once in the log.
 //!
 //! Kernel's: SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVLOWAT, SO_PEEK_OFF and SO_COOKIE act on the near end, natively.
-//! Kept only: buffer sizes are remembered and shown doubled, as Linux shows them; the stack sizes its buffers itself.
+//! Buffers: what SO_SNDBUF, SO_RCVBUF and TCP_WINDOW_CLAMP set bounds the stack's own; sizes are shown doubled, as Linux
+//! shows them. The queue between near and far end comes on top: 208 KiB each way, whatever is set. TCP_NOTSENT_LOWAT,
+//! likewise, bounds what the stack holds unsent, not what waits in the near end.
 
-use super::{ask, log};
+use super::{ask, log, tcp_info};
 use crate::bridge::Role;
 use crate::bridge::name::Identity;
 use crate::bridge::options::Options;
 use crate::engine::{Domain, Kind};
 use crate::error::{Error, Result};
 use crate::host::Inner;
+use crate::tcp::{self, Algorithm};
 use core::fmt;
 use core::time::Duration;
 use libc::{SOL_SOCKET, c_int};
@@ -26,6 +29,8 @@ const NAMES: &[(c_int, c_int, &str)] = &[
     (SOL_SOCKET, libc::SO_RCVBUF, "SO_RCVBUF"),
     (SOL_SOCKET, libc::SO_TIMESTAMP, "SO_TIMESTAMP"),
     (SOL_SOCKET, libc::SO_BINDTODEVICE, "SO_BINDTODEVICE"),
+    (SOL_SOCKET, libc::SO_MAX_PACING_RATE, "SO_MAX_PACING_RATE"),
+    (SOL_SOCKET, libc::SO_ZEROCOPY, "SO_ZEROCOPY"),
     (libc::IPPROTO_TCP, libc::TCP_NODELAY, "TCP_NODELAY"),
     (libc::IPPROTO_TCP, libc::TCP_CORK, "TCP_CORK"),
     (libc::IPPROTO_TCP, libc::TCP_INFO, "TCP_INFO"),
@@ -36,6 +41,14 @@ const NAMES: &[(c_int, c_int, &str)] = &[
     (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, "TCP_DEFER_ACCEPT"),
     (libc::IPPROTO_TCP, libc::TCP_FASTOPEN, "TCP_FASTOPEN"),
     (libc::IPPROTO_TCP, libc::TCP_QUICKACK, "TCP_QUICKACK"),
+    (libc::IPPROTO_TCP, libc::TCP_CONGESTION, "TCP_CONGESTION"),
+    (libc::IPPROTO_TCP, libc::TCP_MAXSEG, "TCP_MAXSEG"),
+    (libc::IPPROTO_TCP, libc::TCP_SYNCNT, "TCP_SYNCNT"),
+    (libc::IPPROTO_TCP, libc::TCP_LINGER2, "TCP_LINGER2"),
+    (libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP, "TCP_WINDOW_CLAMP"),
+    (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, "TCP_NOTSENT_LOWAT"),
+    (libc::IPPROTO_TCP, libc::TCP_MD5SIG, "TCP_MD5SIG"),
+    (libc::IPPROTO_TCP, libc::TCP_ULP, "TCP_ULP"),
     (libc::IPPROTO_IP, libc::IP_TOS, "IP_TOS"),
     (libc::IPPROTO_IP, libc::IP_TTL, "IP_TTL"),
     (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, "IP_MTU_DISCOVER"),
@@ -46,6 +59,24 @@ const NAMES: &[(c_int, c_int, &str)] = &[
     (libc::IPPROTO_IPV6, libc::IPV6_RECVERR, "IPV6_RECVERR"),
     (libc::IPPROTO_IPV6, libc::IPV6_TCLASS, "IPV6_TCLASS"),
 ];
+
+/// The most that SO_SNDBUF and SO_RCVBUF take, as net.core.wmem_max and rmem_max bound them.
+const BUFFER_MAX: u32 = 4 << 20;
+/// The smallest: half of Linux's SOCK_MIN_SNDBUF and SOCK_MIN_RCVBUF, which are shown.
+const SEND_BUFFER_MIN: u32 = 2304;
+const RECEIVE_BUFFER_MIN: u32 = 1152;
+/// What getsockopt(2) shows while the stack chooses.
+const SEND_BUFFER_SHOWN: u32 = 87_040;
+const RECEIVE_BUFFER_SHOWN: u32 = 131_072;
+
+/// Linux's TCP_MIN_MSS and MAX_TCP_WINDOW: what TCP_MAXSEG takes.
+const SEGMENT_RANGE: core::ops::RangeInclusive<c_int> = 88..=32_767;
+/// TCP_MAXSEG and TCP_SYNCNT of a socket that was told nothing (RFC 9293 3.7.1; net.ipv4.tcp_syn_retries).
+const SEGMENT_DEFAULT: c_int = 536;
+const SYN_RETRIES_DEFAULT: u8 = 6;
+/// net.ipv4.tcp_fin_timeout, and the most that TCP_LINGER2 takes, in seconds.
+const LINGER2_DEFAULT: c_int = 60;
+const LINGER2_MAX: c_int = 120;
 
 /// An option as a person knows it: its name, or level and number.
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +97,23 @@ pub enum Answer {
     Kernel,
     /// An int.
     Number(c_int),
+    /// A long where the program has room for one, else an int, at most u32::MAX.
+    Long(u64),
     /// Something else, as its bytes.
     Bytes(Vec<u8>),
+}
+
+impl Answer {
+    /// It for a program that has room for so many bytes, all of them even where fewer fit; none of the kernel's.
+    pub fn bytes(self, room: usize) -> Vec<u8> {
+        match self {
+            Answer::Kernel => Vec::new(),
+            Answer::Number(number) => number.to_ne_bytes().to_vec(),
+            Answer::Long(number) if room >= size_of::<u64>() => number.to_ne_bytes().to_vec(),
+            Answer::Long(number) => u32::try_from(number).unwrap_or(u32::MAX).to_ne_bytes().to_vec(),
+            Answer::Bytes(bytes) => bytes,
+        }
+    }
 }
 
 /// Options that the near end has by itself.
@@ -104,6 +150,11 @@ fn seconds(duration: Duration) -> Answer {
     Answer::Number(c_int::try_from(duration.as_secs()).unwrap_or(c_int::MAX))
 }
 
+/// Linux counts its own overhead too, and shows twice what was asked for (socket(7)).
+fn shown(buffer: Option<u32>, default: u32) -> Answer {
+    Answer::Number(buffer.map_or(default, |bytes| 2 * bytes) as c_int)
+}
+
 fn get_socket(inner: &mut Inner, identity: &Identity, name: c_int) -> Result<Answer> {
     if name == libc::SO_ERROR {
         return Ok(Answer::Number(inner.take_error(identity.id).map_or(0, Error::errno)));
@@ -125,8 +176,9 @@ fn get_socket(inner: &mut Inner, identity: &Identity, name: c_int) -> Result<Ans
         (libc::SO_BROADCAST, _) => flag(options.broadcast),
         (libc::SO_KEEPALIVE, _) => flag(options.keep_alive),
         (libc::SO_OOBINLINE, _) => flag(options.urgent_inline),
-        (libc::SO_SNDBUF, _) => Answer::Number(options.send_buffer as c_int),
-        (libc::SO_RCVBUF, _) => Answer::Number(options.receive_buffer as c_int),
+        (libc::SO_SNDBUF, _) => shown(options.send_buffer, SEND_BUFFER_SHOWN),
+        (libc::SO_RCVBUF, _) => shown(options.receive_buffer, RECEIVE_BUFFER_SHOWN),
+        (libc::SO_MAX_PACING_RATE, _) => Answer::Long(options.max_pacing_rate.unwrap_or(u64::MAX)),
         (libc::SO_LINGER, _) => {
             let on = c_int::from(options.linger.is_some()).to_ne_bytes();
             Answer::Bytes([on, options.linger.unwrap_or(0).to_ne_bytes()].concat())
@@ -136,21 +188,61 @@ fn get_socket(inner: &mut Inner, identity: &Identity, name: c_int) -> Result<Ans
 }
 
 fn get_tcp(inner: &mut Inner, identity: &Identity, name: c_int) -> Result<Answer> {
-    if name == libc::TCP_MAXSEG {
-        return Ok(Answer::Number(inner.segment_size(identity.id) as c_int));
+    match name {
+        libc::TCP_INFO => return Ok(Answer::Bytes(info(inner, identity)?)),
+        libc::TCP_MAXSEG => return segment_size(inner, identity),
+        _ => {}
     }
     let options = &inner.socket(identity.id)?.options;
     Ok(match name {
         libc::TCP_NODELAY => flag(options.no_delay),
+        libc::TCP_CORK => flag(options.cork),
+        libc::TCP_QUICKACK => flag(options.quick_ack),
         libc::TCP_KEEPIDLE => seconds(options.keep_alive_times.idle),
         libc::TCP_KEEPINTVL => seconds(options.keep_alive_times.interval),
         libc::TCP_KEEPCNT => Answer::Number(options.keep_alive_times.count as c_int),
         libc::TCP_USER_TIMEOUT => Answer::Number(options.user_timeout.as_millis() as c_int),
-        // The engine acknowledges at once.
-        libc::TCP_QUICKACK => flag(true),
-        libc::TCP_CONGESTION => Answer::Bytes(b"cubic\0\0\0\0\0\0\0\0\0\0\0".to_vec()),
+        libc::TCP_CONGESTION => {
+            // TCP_CA_NAME_MAX
+            let mut name = algorithm_name(options.congestion).as_bytes().to_vec();
+            name.resize(16, 0);
+            Answer::Bytes(name)
+        }
+        libc::TCP_SYNCNT => Answer::Number(options.syn_retries.unwrap_or(SYN_RETRIES_DEFAULT).into()),
+        libc::TCP_LINGER2 => match options.linger2 {
+            None => Answer::Number(LINGER2_DEFAULT),
+            Some(Duration::ZERO) => Answer::Number(-1),
+            Some(limit) => seconds(limit),
+        },
+        libc::TCP_WINDOW_CLAMP => Answer::Number(options.window_clamp as c_int),
+        libc::TCP_NOTSENT_LOWAT => Answer::Number(options.not_sent_low_water as c_int),
         _ => return Err(unknown(libc::IPPROTO_TCP, name)),
     })
+}
+
+/// TCP_INFO, of a socket without a connection too.
+fn info(inner: &mut Inner, identity: &Identity) -> Result<Vec<u8>> {
+    let listening = matches!(inner.socket(identity.id)?.role, Role::Listener(_));
+    let info = match inner.info(identity.id) {
+        Some(info) => info,
+        None => tcp_info::unconnected(listening),
+    };
+    Ok(tcp_info::bytes(&info))
+}
+
+/// TCP_MAXSEG: of a connection its segments' size, else what was set.
+fn segment_size(inner: &mut Inner, identity: &Identity) -> Result<Answer> {
+    let socket = inner.socket(identity.id)?;
+    let wanted = socket.options.maximum_segment.map_or(SEGMENT_DEFAULT, c_int::from);
+    let connected = matches!(socket.role, Role::Stream(_));
+    Ok(Answer::Number(if connected { inner.segment_size(identity.id) as c_int } else { wanted }))
+}
+
+const ALGORITHMS: [(Algorithm, &str); 2] = [(Algorithm::Cubic, "cubic"), (Algorithm::Bbr, "bbr")];
+
+fn algorithm_name(algorithm: Option<Algorithm>) -> &'static str {
+    let algorithm = algorithm.unwrap_or(tcp::Settings::default().congestion);
+    ALGORITHMS.iter().find(|(known, _)| *known == algorithm).map_or("", |(_, name)| name)
 }
 
 /// setsockopt(2): whether the kernel is to set it, on the near end.
@@ -161,8 +253,8 @@ pub fn set(identity: &Identity, level: c_int, name: c_int, value: &[u8]) -> Resu
     ask(identity, "setsockopt", |inner| match (level, name) {
         (SOL_SOCKET, _) => set_socket(inner, identity, name, value),
         (libc::IPPROTO_TCP, libc::TCP_CONGESTION) if identity.kind == Kind::Stream => {
-            let name = value.split(|&byte| byte == 0).next().unwrap_or_default();
-            if name == b"cubic" { Ok(()) } else { Err(Error::Kernel(libc::ENOENT)) }
+            let algorithm = congestion(value)?;
+            inner.set_options(identity.id, |options| options.congestion = Some(algorithm))
         }
         (libc::IPPROTO_TCP, _) if identity.kind == Kind::Stream => {
             set_tcp(inner, identity, name, number(value)?)
@@ -180,6 +272,17 @@ pub fn set(identity: &Identity, level: c_int, name: c_int, value: &[u8]) -> Resu
     Ok(false)
 }
 
+/// The algorithm of a name, which a zero ends.
+fn congestion(value: &[u8]) -> Result<Algorithm> {
+    let name = value.split(|&byte| byte == 0).next().unwrap_or_default();
+    let known = ALGORITHMS.iter().find(|(_, known)| known.as_bytes() == name);
+    match known {
+        _ if value.is_empty() => Err(Error::InvalidArgument),
+        Some((algorithm, _)) => Ok(*algorithm),
+        None => Err(Error::Kernel(libc::ENOENT)),
+    }
+}
+
 fn number(value: &[u8]) -> Result<c_int> {
     value.first_chunk().map(|bytes| c_int::from_ne_bytes(*bytes)).ok_or(Error::InvalidArgument)
 }
@@ -187,15 +290,24 @@ fn number(value: &[u8]) -> Result<c_int> {
 fn set_socket(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8]) -> Result<()> {
     let number = number(value)?;
     let on = number != 0;
-    let buffer = |smallest: u32| (number.max(0) as u32).min(106_496).saturating_mul(2).max(smallest);
+    // A negative size is a very large one (sock_setsockopt).
+    let buffer = |smallest: u32| Some((number as u32).min(BUFFER_MAX).max(smallest));
     let change: &dyn Fn(&mut Options) = match name {
         libc::SO_REUSEADDR => &|options| options.reuse_address = on,
         libc::SO_REUSEPORT => &|options| options.reuse_port = on,
         libc::SO_BROADCAST => &|options| options.broadcast = on,
         libc::SO_KEEPALIVE => &|options| options.keep_alive = on,
         libc::SO_OOBINLINE => &|options| options.urgent_inline = on,
-        libc::SO_SNDBUF => &|options| options.send_buffer = buffer(4608),
-        libc::SO_RCVBUF => &|options| options.receive_buffer = buffer(2304),
+        libc::SO_SNDBUF => &|options| options.send_buffer = buffer(SEND_BUFFER_MIN),
+        libc::SO_RCVBUF => &|options| options.receive_buffer = buffer(RECEIVE_BUFFER_MIN),
+        libc::SO_MAX_PACING_RATE => {
+            let rate = match value.first_chunk() {
+                Some(bytes) => u64::from_ne_bytes(*bytes),
+                None if number == -1 => u64::MAX,
+                None => u64::from(number as u32),
+            };
+            &move |options| options.max_pacing_rate = (rate != u64::MAX).then_some(rate)
+        }
         libc::SO_LINGER => {
             let seconds = value.get(4..8).ok_or(Error::InvalidArgument)?;
             let seconds = u32::from_ne_bytes(seconds.try_into().expect("four bytes"));
@@ -214,27 +326,73 @@ fn set_tcp(inner: &mut Inner, identity: &Identity, name: c_int, number: c_int) -
     let within = |largest: c_int| {
         if (1..=largest).contains(&number) { Ok(number as u32) } else { Err(Error::InvalidArgument) }
     };
-    match name {
-        libc::TCP_NODELAY => inner.set_options(identity.id, |options| options.no_delay = number != 0),
+    let milliseconds =
+        || u64::try_from(number).map(Duration::from_millis).map_err(|_| Error::InvalidArgument);
+    let on = number != 0;
+    let change: &dyn Fn(&mut Options) = match name {
+        libc::TCP_NODELAY => &|options| options.no_delay = on,
+        libc::TCP_CORK => &|options| options.cork = on,
+        libc::TCP_QUICKACK => return inner.acknowledge_quickly(identity.id, on),
         libc::TCP_KEEPIDLE => {
             let idle = Duration::from_secs(within(32_767)?.into());
-            inner.set_options(identity.id, |options| options.keep_alive_times.idle = idle)
+            &move |options| options.keep_alive_times.idle = idle
         }
         libc::TCP_KEEPINTVL => {
             let interval = Duration::from_secs(within(32_767)?.into());
-            inner.set_options(identity.id, |options| options.keep_alive_times.interval = interval)
+            &move |options| options.keep_alive_times.interval = interval
         }
         libc::TCP_KEEPCNT => {
             let count = within(127)?;
-            inner.set_options(identity.id, |options| options.keep_alive_times.count = count)
+            &move |options| options.keep_alive_times.count = count
         }
         libc::TCP_USER_TIMEOUT => {
-            let millis = u64::try_from(number).map_err(|_| Error::InvalidArgument)?;
-            inner.set_options(identity.id, |options| options.user_timeout = Duration::from_millis(millis))
+            let limit = milliseconds()?;
+            &move |options| options.user_timeout = limit
         }
-        // A wish for the moment, on Linux too: the engine acknowledges at once in any case.
-        libc::TCP_QUICKACK => Ok(()),
-        _ => Err(unknown(libc::IPPROTO_TCP, name)),
+        libc::TCP_MAXSEG => {
+            let size = maximum_segment(number)?;
+            &move |options| options.maximum_segment = size
+        }
+        libc::TCP_SYNCNT => {
+            let retries = within(127)? as u8;
+            &move |options| options.syn_retries = Some(retries)
+        }
+        libc::TCP_LINGER2 => &|options| options.linger2 = linger2(number),
+        libc::TCP_WINDOW_CLAMP => {
+            let clamp = window_clamp(inner, identity, number)?;
+            &move |options| options.window_clamp = clamp
+        }
+        libc::TCP_NOTSENT_LOWAT => &|options| options.not_sent_low_water = number as u32,
+        _ => return Err(unknown(libc::IPPROTO_TCP, name)),
+    };
+    inner.set_options(identity.id, change)
+}
+
+/// TCP_MAXSEG: zero takes the limit away.
+fn maximum_segment(number: c_int) -> Result<Option<u16>> {
+    match number {
+        0 => Ok(None),
+        size if SEGMENT_RANGE.contains(&size) => Ok(Some(size as u16)),
+        _ => Err(Error::InvalidArgument),
+    }
+}
+
+/// TCP_LINGER2: a negative one is no time at all, zero the default.
+fn linger2(number: c_int) -> Option<Duration> {
+    match number {
+        0 => None,
+        ..0 => Some(Duration::ZERO),
+        seconds => Some(Duration::from_secs(seconds.min(LINGER2_MAX) as u64)),
+    }
+}
+
+/// TCP_WINDOW_CLAMP: a connection cannot be without any more (tcp_set_window_clamp).
+fn window_clamp(inner: &mut Inner, identity: &Identity, number: c_int) -> Result<u32> {
+    let idle = matches!(inner.socket(identity.id)?.role, Role::Idle);
+    match number {
+        0 if !idle => Err(Error::InvalidArgument),
+        0 => Ok(0),
+        bytes => Ok(bytes.max(RECEIVE_BUFFER_MIN as c_int) as u32),
     }
 }
 

@@ -4,86 +4,72 @@
 use super::{Domain, Engine};
 use crate::error::{Error, Result};
 use crate::ip;
-use crate::tcp::Sequence;
+use crate::tcp::{Segment, Sequence};
 use crate::time::Instant;
-use core::hash::{BuildHasher, Hash, Hasher};
+use core::hash::{Hash, Hasher};
 use siphasher::sip::SipHasher13;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The two ends of a connection, in the families that are on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FourTuple {
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
 }
 
-impl Hash for FourTuple {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let ports = (u32::from(self.local.port()) << 16) | u32::from(self.remote.port());
-        // One write for IPv4, which is nearly every packet: the standard library's takes six.
-        match (self.local.ip(), self.remote.ip()) {
-            (IpAddr::V4(local), IpAddr::V4(remote)) => {
-                let addresses = (u128::from(local.to_bits()) << 32) | u128::from(remote.to_bits());
-                state.write_u128((addresses << 32) | u128::from(ports));
-            }
-            (local, remote) => {
-                local.hash(state);
-                remote.hash(state);
-                state.write_u32(ports);
-            }
-        }
-    }
-}
-
-/// SipHash under a key that is the engine's own (no peer can aim at a bucket).
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Keyed([u8; 16]);
-
-impl BuildHasher for Keyed {
-    type Hasher = SipHasher13;
-    fn build_hasher(&self) -> SipHasher13 {
-        SipHasher13::new_with_key(&self.0)
+impl FourTuple {
+    /// That of the connection to which a segment that arrived belongs.
+    pub(super) fn of(segment: &Segment) -> FourTuple {
+        FourTuple { local: segment.destination, remote: segment.source }
     }
 }
 
 /// Numbers that cannot be foreseen without the seed: SipHash of a counter.
 #[derive(Debug)]
 pub(super) struct Random {
-    key: Keyed,
+    key: SipHasher13,
     drawn: u64,
 }
 
 impl Random {
     pub(super) fn new(seed: [u8; 16]) -> Random {
-        Random { key: Keyed(seed), drawn: 0 }
+        Random { key: SipHasher13::new_with_key(&seed), drawn: 0 }
     }
 
     /// A number below `bound`.
     pub(super) fn below(&mut self, bound: u32) -> u32 {
         self.drawn += 1;
-        let drawn = self.key.hash_one(("draw", self.drawn)) as u32;
+        let drawn = self.hash(("draw", self.drawn)) as u32;
         ((u64::from(drawn) * u64::from(bound)) >> 32) as u32
     }
 
-    /// A hash under a key of its own.
-    pub(super) fn keyed(&self) -> Keyed {
-        let half = |name: &str| self.key.hash_one(name).to_le_bytes();
-        let mut key = [0; 16];
-        key[..8].copy_from_slice(&half("first half"));
-        key[8..].copy_from_slice(&half("second half"));
-        Keyed(key)
+    /// Two words of a key for a purpose of its own.
+    pub(super) fn key(&self, purpose: &str) -> [u64; 2] {
+        [0u8, 1].map(|half| self.hash((purpose, half)))
+    }
+
+    fn hash(&self, what: impl Hash) -> u64 {
+        let mut hasher = self.key;
+        what.hash(&mut hasher);
+        hasher.finish()
     }
 
     /// RFC 6528: a clock plus a keyed hash of the 4-tuple. The clock ticks every 1/16 µs (Linux's does every 64 ns):
     /// it must outrun what a short connection sends before its 4-tuple comes again.
     pub(super) fn initial_sequence(&self, tuple: &FourTuple, now: Instant) -> Sequence {
         let clock = now.micros().wrapping_mul(16) as u32;
-        Sequence(clock.wrapping_add(self.key.hash_one(("sequence", tuple)) as u32))
+        Sequence(clock.wrapping_add(self.hash(("sequence", tuple)) as u32))
+    }
+
+    /// What is added to the clock for timestamps, so that they tell nobody how long we have been running (RFC 7323 7.1). The
+    /// same for all connections between two addresses, as on Linux: the peer's TIME-WAIT believes what is newer.
+    pub(super) fn timestamp_offset(&self, tuple: &FourTuple) -> u32 {
+        self.hash(("timestamps", tuple.local.ip(), tuple.remote.ip())) as u32
     }
 
     /// Where the search for an ephemeral port starts, by destination.
     pub(super) fn port_offset(&self, local: IpAddr, remote: SocketAddr) -> u32 {
-        self.key.hash_one(("port", local, remote)) as u32
+        self.hash(("port", local, remote)) as u32
     }
 }
 

@@ -25,6 +25,14 @@ macro_rules! counters {
     };
 }
 
+impl Counters {
+    /// A packet of `length` bytes went to the link.
+    pub(super) fn sent(&mut self, length: usize) {
+        self.packets_sent += 1;
+        self.bytes_sent += length as u64;
+    }
+}
+
 counters! {
     /// Packets from the link.
     packets_received,
@@ -58,6 +66,10 @@ counters! {
     datagrams_sent,
     /// SYNs dropped because a queue of their listener was full.
     listen_overflows,
+    /// SYNs answered by a cookie because the queues of their listener were full.
+    cookies_sent,
+    /// Connections that came back with a cookie.
+    cookies_accepted,
     /// connections_broken
     connections_broken,
 }

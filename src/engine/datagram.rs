@@ -30,7 +30,7 @@ impl Engine {
         let Some(datagrams) = self.sockets.datagrams_mut(id) else { return Err(Error::BadDescriptor) };
         datagrams.peer = Some(remote);
         datagrams.tuple = Some(tuple);
-        self.associations.insert(tuple, id);
+        self.associations.insert(&tuple, id);
         Ok(())
     }
 

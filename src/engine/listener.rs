@@ -1,19 +1,22 @@
 //! Listeners: SYN queue and accept queue; and offers, the requests that no listener takes.
 //!
 //! A SYN that finds a queue full is not reset, as on Linux, but neither is it dropped at once: it is kept as it came and
-//! answered when there is room, which spares a client of a short backlog the second until its next try. Only when
-//! `LATE_MAX` wait is one dropped. The SYN queue is a bound on memory: an entry is a whole connection, whose buffers
-//! nothing has touched yet.
+//! answered when there is room, which spares a client of a short backlog the second until its next try. The SYN queue is a
+//! bound on memory: an entry is a whole connection.
+//!
+//! A SYN flood fills both, the SYN queue and the SYNs that wait. From then on a SYN is answered by a cookie (`tcp::cookie`),
+//! and so is one that comes again while it waits: its client has waited a second, behind requests that perhaps never get
+//! anywhere. Only when the *accept* queue is full, so that the connection could not be taken, is there no cookie, and
+//! what finds no room is dropped. A client that answers a cookie goes into the accept queue at once.
 #![forbid(unsafe_code)]
 
 use super::address::FourTuple;
-use super::socket::{Body, LateRequest, Listener, Offer, Open, Owner, Seen, Stream};
+use super::socket::{Body, LateRequest, Listener, Offer, Owner, Stream};
 use super::time_wait::Entry;
 use super::{Domain, Engine, Incoming, Path, Refusal, SocketId};
 use crate::error::{Error, Result};
 use crate::icmp::Unreachable;
-use crate::ip;
-use crate::link::Packet;
+use crate::ip::{Header, Protocol};
 use crate::tcp::{Connection, Segment};
 use crate::time::Instant;
 
@@ -26,6 +29,16 @@ const LATE_MAX: usize = 256;
 /// Sockets that wait for `admit` or `refuse`.
 const OFFERS_MAX: usize = 1024;
 
+/// What an ICMP error quotes of a SYN that was offered: its headers, with all options.
+const QUOTE_MAX: usize = 120;
+
+/// What becomes of a SYN that finds a queue full.
+enum Postponed {
+    Kept,
+    Cookie,
+    Dropped,
+}
+
 impl Listener {
     /// listen(2): at most `backlog` + 1 wait, those counted that are about to.
     pub(super) fn is_full(&self) -> bool {
@@ -33,15 +46,35 @@ impl Listener {
         self.hold || promised > self.backlog || self.embryos.len() >= SYN_QUEUE_MAX
     }
 
-    /// Keeps a SYN for later; one that comes again takes the place of the first. False when too many wait.
-    fn keep(&mut self, request: LateRequest) -> bool {
+    /// Whether a connection that is established now could be accepted.
+    pub(super) fn has_room(&self) -> bool {
+        !self.hold && self.queue.len() <= self.backlog
+    }
+
+    /// Keeps a SYN for later, if that helps it.
+    fn postpone(&mut self, request: LateRequest) -> Postponed {
         let key = |segment: &Segment| (segment.source, segment.destination);
-        match self.late.iter().position(|late| key(&late.segment) == key(&request.segment)) {
-            Some(again) => self.late[again] = request,
-            None if self.late.len() < LATE_MAX => self.late.push_back(request),
-            None => return false,
+        let again = self.late.iter().position(|late| key(&late.segment) == key(&request.segment));
+        // A cookie cannot promise a number that is safe after TIME-WAIT.
+        let cookie = self.has_room() && request.after.is_none();
+        match again {
+            Some(again) if cookie => drop(self.late.remove(again)),
+            Some(again) => {
+                self.late[again] = request;
+                return Postponed::Kept;
+            }
+            None if self.late.len() < LATE_MAX => {
+                self.late.push_back(request);
+                return Postponed::Kept;
+            }
+            None => {}
         }
-        true
+        if cookie { Postponed::Cookie } else { Postponed::Dropped }
+    }
+
+    /// Whether anybody waits for room.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.late.is_empty() || !self.returned.is_empty()
     }
 
     /// The next SYN that can be answered now.
@@ -74,7 +107,7 @@ impl Engine {
             return Err(Error::AddressInUse);
         }
         self.stream_ports.set_listening(socket.bound, id);
-        socket.body = Body::Stream(Stream::Listening(Listener { backlog, ..Listener::default() }));
+        socket.body = Body::Stream(Stream::Listening(Box::new(Listener { backlog, ..Listener::default() })));
         Ok(())
     }
 
@@ -82,7 +115,7 @@ impl Engine {
     pub fn accept(&mut self, id: SocketId) -> Option<SocketId> {
         let listener = self.sockets.listener_mut(id)?;
         let accepted = listener.queue.pop_front()?;
-        if !listener.late.is_empty() {
+        if listener.is_awaited() {
             self.relieved.push(id);
         }
         let open = self.sockets.connection_mut(accepted)?;
@@ -99,7 +132,7 @@ impl Engine {
     pub fn hold_accepting(&mut self, id: SocketId, hold: bool) {
         if let Some(listener) = self.sockets.listener_mut(id) {
             listener.hold = hold;
-            if !hold && !listener.late.is_empty() {
+            if !hold && listener.is_awaited() {
                 self.relieved.push(id);
             }
         }
@@ -108,11 +141,11 @@ impl Engine {
     /// Answers the SYNs that waited for the room that there is now.
     pub(super) fn answer_late(&mut self, now: Instant) {
         for id in core::mem::take(&mut self.relieved) {
+            self.answer_returned(id, now);
             while let Some(late) = self.sockets.listener_mut(id).and_then(Listener::next_late) {
-                let tuple = FourTuple { local: late.segment.destination, remote: late.segment.source };
                 // Its client tried again meanwhile, and that SYN found room.
-                if !self.connections.contains_key(&tuple) {
-                    self.take_request_for(id, late.packet, &late.segment, late.path, late.after, now);
+                if !self.connections.contains(&FourTuple::of(&late.segment)) {
+                    self.take_request_for(id, &late.segment, late.path, late.after, now);
                 }
             }
         }
@@ -134,8 +167,9 @@ impl Engine {
 
     /// Goes on with the handshake of an offered connection; it is Connected when the handshake is done.
     pub fn admit(&mut self, id: SocketId, now: Instant) {
-        if let Some(Offer { packet, segment, path }) = self.take_offer(id) {
-            self.answer_request(id, packet, &segment, path, Owner::Caller, None, now);
+        if let Some(offer) = self.take_offer(id) {
+            let Offer { segment, path, .. } = *offer;
+            self.answer_request(id, &segment, path, Owner::Caller, None, now);
         }
     }
 
@@ -151,12 +185,12 @@ impl Engine {
             Refusal::NetworkUnreachable => Unreachable::Network,
             Refusal::HostUnreachable => Unreachable::Host,
         };
-        if let Ok(header) = ip::parse(&offer.packet, false) {
-            self.send_unreachable(reason, &offer.packet, &header, now);
-        }
+        let (from, to) = (offer.segment.source.ip(), offer.segment.destination.ip());
+        let header = Header { source: from, destination: to, protocol: Protocol::Tcp, payload: 0..0 };
+        self.send_unreachable(reason, &offer.quote, &header, now);
     }
 
-    fn take_offer(&mut self, id: SocketId) -> Option<Offer> {
+    fn take_offer(&mut self, id: SocketId) -> Option<Box<Offer>> {
         let socket = self.sockets.find_mut(id)?;
         let Body::Stream(Stream::Offered(_)) = socket.body else { return None };
         let Body::Stream(Stream::Offered(offer)) =
@@ -179,7 +213,7 @@ impl Engine {
     /// A SYN for which there is no connection. `after` is the TIME-WAIT entry that it follows on.
     pub(super) fn take_request(
         &mut self,
-        packet: Packet,
+        packet: &[u8],
         segment: Segment,
         path: Path,
         after: Option<Entry>,
@@ -187,7 +221,7 @@ impl Engine {
     ) {
         let to = segment.destination;
         match self.stream_ports.lookup(to.port(), to.ip(), |claim| claim.listening) {
-            Some(listener) => self.take_request_for(listener, packet, &segment, path, after, now),
+            Some(listener) => self.take_request_for(listener, &segment, path, after, now),
             None if self.settings.offer_incoming => self.offer(packet, segment, path),
             None => self.refuse_segment(&segment),
         }
@@ -196,33 +230,43 @@ impl Engine {
     fn take_request_for(
         &mut self,
         id: SocketId,
-        packet: Packet,
         segment: &Segment,
         path: Path,
         after: Option<Entry>,
         now: Instant,
     ) {
         let Some(listener) = self.sockets.listener_mut(id) else { return };
-        if listener.is_full() {
-            if !listener.keep(LateRequest { packet, segment: segment.clone(), path, after }) {
-                self.counters.listen_overflows += 1;
-                self.counters.dropped += 1;
+        if !listener.is_full() {
+            if let Some(embryo) = self.conceive(id) {
+                self.answer_request(embryo, segment, path, Owner::Queue(id), after, now);
             }
             return;
         }
-        let socket = self.sockets.find(id).expect("a listener was found");
+        match listener.postpone(LateRequest { segment: segment.clone(), path, after }) {
+            Postponed::Kept => {}
+            Postponed::Cookie => self.send_cookie(id, segment, path, now),
+            Postponed::Dropped => {
+                self.counters.listen_overflows += 1;
+                self.counters.dropped += 1;
+            }
+        }
+    }
+
+    /// A socket for a connection to the listener `id`, counted in its SYN queue.
+    pub(super) fn conceive(&mut self, id: SocketId) -> Option<SocketId> {
+        let socket = self.sockets.find(id)?;
         let (domain, reuse, v6_only) = (socket.domain, socket.reuse, socket.v6_only);
-        let (options, broadcast) = (socket.options, socket.broadcast);
+        let (options, broadcast) = (socket.options.clone(), socket.broadcast);
         let embryo = self.sockets.insert(domain, Body::Stream(Stream::Fresh));
-        let socket = self.sockets.find_mut(embryo).expect("inserted above");
+        let socket = self.sockets.find_mut(embryo)?;
         // accept(2): what is set on the listener is set on what it accepts.
         (socket.reuse, socket.v6_only, socket.options, socket.broadcast) =
             (reuse, v6_only, options, broadcast);
-        self.sockets.listener_mut(id).expect("a listener was found").embryos.insert(embryo);
-        self.answer_request(embryo, packet, segment, path, Owner::Queue(id), after, now);
+        self.sockets.listener_mut(id)?.embryos.insert(embryo);
+        Some(embryo)
     }
 
-    fn offer(&mut self, packet: Packet, segment: Segment, path: Path) {
+    fn offer(&mut self, packet: &[u8], segment: Segment, path: Path) {
         if self.offered >= OFFERS_MAX {
             self.counters.listen_overflows += 1;
             self.counters.dropped += 1;
@@ -230,47 +274,32 @@ impl Engine {
         }
         let (from, to) = (segment.source, segment.destination);
         let domain = if to.is_ipv4() { Domain::V4 } else { Domain::V6 };
-        let offer = Offer { packet, segment, path };
+        let quote = packet[..packet.len().min(QUOTE_MAX)].into();
+        let offer = Offer { quote, segment, path };
         let tuple = offer.tuple();
-        let id = self.sockets.insert(domain, Body::Stream(Stream::Offered(offer)));
-        self.connections.insert(tuple, id);
+        let id = self.sockets.insert(domain, Body::Stream(Stream::Offered(Box::new(offer))));
+        self.connections.insert(&tuple, id);
         self.offered += 1;
         self.offers.push_back(Incoming { id, from, to });
     }
 
     /// Makes `id` the connection in SYN-RECEIVED that a SYN asks for.
-    #[allow(clippy::too_many_arguments)]
     fn answer_request(
         &mut self,
         id: SocketId,
-        packet: Packet,
         segment: &Segment,
         path: Path,
         owner: Owner,
         after: Option<Entry>,
         now: Instant,
     ) {
-        let tuple = FourTuple { local: segment.destination, remote: segment.source };
+        let tuple = FourTuple::of(segment);
         let wanted = self.random.initial_sequence(&tuple, now);
         let sequence = after.map_or(wanted, |entry| entry.successor(wanted));
+        let offset = self.random.timestamp_offset(&tuple);
         let Some(socket) = self.sockets.find_mut(id) else { return };
         let context = &mut self.contexts[path as usize];
-        let connection = Connection::accept(context, packet, segment, sequence, socket.options, now);
-        let reuse = socket.reuse;
-        let open = Open {
-            connection,
-            tuple,
-            path,
-            owner,
-            opening: true,
-            attached: true,
-            reuse,
-            seen: Seen::default(),
-        };
-        socket.body = Body::Stream(Stream::Open(Box::new(open)));
-        self.stream_ports.occupy(tuple.local.port(), tuple.local.ip(), reuse);
-        self.connections.insert(tuple, id);
-        self.make_ready(id);
-        self.settle(id, now);
+        let connection = Connection::accept(context, segment, sequence, offset, &socket.options(), now);
+        self.begin(id, connection, tuple, path, owner, now);
     }
 }

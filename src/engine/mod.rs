@@ -20,9 +20,12 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod cookies;
 mod counters;
 mod datagram;
 mod listener;
+mod options;
+mod path_mtu;
 mod ports;
 mod receive;
 mod socket;
@@ -30,22 +33,25 @@ mod stream;
 mod time_wait;
 mod timers;
 mod transmit;
+mod tuples;
 
 pub use crate::tcp::KeepAlive;
 pub use counters::Counters;
+pub use options::SocketOption;
 
 use crate::error::{Error, Result};
 use crate::link::Packet;
-use crate::tcp::Context;
+use crate::tcp::cookie::Jar;
+use crate::tcp::{self, Context, PathSettings};
 use crate::time::Instant;
-use address::{FourTuple, Keyed};
-use core::time::Duration;
+use path_mtu::PathMtus;
 use ports::Ports;
 use socket::{Body, Sockets, Stream};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use time_wait::TimeWaits;
 use timers::Timers;
+use tuples::{Keyed, Tuples};
 
 /// A socket of the engine. Never reused: an id that has gone stays unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,7 +79,7 @@ pub enum Domain {
 /// How an engine is set up.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Largest packet in bytes.
+    /// Largest packet on the network in bytes.
     pub mtu: usize,
     /// Addresses of the interface with their prefix lengths. 127.0.0.0/8 and ::1 are always ours besides.
     pub addresses: Vec<(IpAddr, u8)>,
@@ -83,6 +89,12 @@ pub struct Settings {
     pub offer_incoming: bool,
     /// Whether to compute and verify checksums.
     pub checksums: bool,
+    /// Most bytes of TCP payload of one packet for the link, which cuts it; 0: no more than the MTU allows.
+    pub segmentation: usize,
+    /// Nothing is shared on the way: no congestion control.
+    pub in_memory: bool,
+    /// What TCP may use and take.
+    pub tcp: tcp::Settings,
     /// Entropy for initial sequence numbers, ports and hashes.
     pub seed: [u8; 16],
 }
@@ -100,23 +112,6 @@ pub enum StreamState {
     Connected,
     /// Over. `end` has the reason: None when both sides closed in order.
     Ended,
-}
-
-/// Options that change what the engine does. Everything else is kept by `calls`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SocketOption {
-    /// SO_REUSEADDR
-    ReuseAddress(bool),
-    /// IPV6_V6ONLY
-    V6Only(bool),
-    /// TCP_NODELAY
-    NoDelay(bool),
-    /// SO_KEEPALIVE with TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT; None is off.
-    KeepAlive(Option<KeepAlive>),
-    /// TCP_USER_TIMEOUT; None is the default of the stack.
-    UserTimeout(Option<Duration>),
-    /// SO_BROADCAST
-    Broadcast(bool),
 }
 
 /// A datagram that arrived.
@@ -166,19 +161,27 @@ enum Path {
 /// Largest packet that goes round inside, where nothing bounds it but the length field.
 const LOOPBACK_MTU: usize = 65535;
 
+/// What the queues hold before they grow. They are made by one thread and at the end of a process used by another, which
+/// must not need the first one's memory allocator: it may have been stopped in there.
+const QUEUED_AT_FIRST: usize = 64;
+
 /// The engine.
 pub struct Engine {
     settings: Settings,
+    /// The time that it was told last.
+    now: Instant,
     counters: Counters,
     random: address::Random,
     sockets: Sockets,
     /// Every TCP connection and offer, by its 4-tuple.
-    connections: HashMap<FourTuple, SocketId, Keyed>,
+    connections: Tuples<SocketId>,
     /// Every connected datagram socket, by its 4-tuple.
-    associations: HashMap<FourTuple, SocketId, Keyed>,
+    associations: Tuples<SocketId>,
     stream_ports: Ports,
     datagram_ports: Ports,
     time_waits: TimeWaits,
+    path_mtus: PathMtus,
+    cookies: Jar,
     timers: Timers,
     /// The paths of `Path`, in its order.
     contexts: [Context; 2],
@@ -188,6 +191,8 @@ pub struct Engine {
     outbox: VecDeque<Packet>,
     /// Packets for ourselves.
     looped: VecDeque<Packet>,
+    /// Packets that were looped, kept for their memory.
+    spare: Vec<Packet>,
     changes: VecDeque<SocketId>,
     offers: VecDeque<Incoming>,
     /// Listeners with SYNs that wait, whose queues have room again.
@@ -204,21 +209,24 @@ impl Engine {
     /// An engine without sockets.
     pub fn new(settings: Settings, now: Instant) -> Engine {
         let random = address::Random::new(settings.seed);
-        let keyed = random.keyed();
+        let keyed = Keyed::new(random.key("tuples"));
         Engine {
             counters: Counters::default(),
             sockets: Sockets::default(),
-            connections: HashMap::with_hasher(keyed),
-            associations: HashMap::with_hasher(keyed),
+            connections: Tuples::new(&keyed),
+            associations: Tuples::new(&keyed),
             stream_ports: Ports::default(),
             datagram_ports: Ports::default(),
-            time_waits: TimeWaits::new(keyed),
+            time_waits: TimeWaits::new(&keyed),
+            path_mtus: PathMtus::new(&keyed),
+            cookies: Jar::new(random.key("cookies")),
             timers: Timers::default(),
-            contexts: [Context::new(settings.mtu, settings.checksums), Context::new(LOOPBACK_MTU, false)],
-            ready: VecDeque::new(),
-            outbox: VecDeque::new(),
-            looped: VecDeque::new(),
-            changes: VecDeque::new(),
+            contexts: contexts(&settings),
+            ready: VecDeque::with_capacity(QUEUED_AT_FIRST),
+            outbox: VecDeque::with_capacity(QUEUED_AT_FIRST),
+            looped: VecDeque::with_capacity(QUEUED_AT_FIRST),
+            spare: Vec::new(),
+            changes: VecDeque::with_capacity(QUEUED_AT_FIRST),
             offers: VecDeque::new(),
             relieved: Vec::new(),
             offered: 0,
@@ -227,6 +235,7 @@ impl Engine {
             errors_allowed: transmit::Allowance::new(now),
             random,
             settings,
+            now,
         }
     }
 
@@ -324,30 +333,6 @@ impl Engine {
         }
     }
 
-    /// Changes an option. IPV6_V6ONLY is EINVAL once the socket is bound.
-    pub fn set_option(&mut self, id: SocketId, option: SocketOption, _now: Instant) -> Result<()> {
-        let socket = self.sockets.find_mut(id).ok_or(Error::BadDescriptor)?;
-        match option {
-            SocketOption::ReuseAddress(on) => {
-                socket.reuse = on;
-                self.stream_ports.set_reuse(socket.bound, id, on);
-                self.datagram_ports.set_reuse(socket.bound, id, on);
-            }
-            SocketOption::V6Only(on) if socket.bound.is_none() || on == socket.v6_only => socket.v6_only = on,
-            SocketOption::V6Only(_) => return Err(Error::InvalidArgument),
-            SocketOption::NoDelay(on) => socket.options.no_delay = on,
-            SocketOption::KeepAlive(parameters) => socket.options.keep_alive = parameters,
-            SocketOption::UserTimeout(limit) => socket.options.user_timeout = limit,
-            SocketOption::Broadcast(on) => socket.broadcast = on,
-        }
-        let options = socket.options;
-        if let Some(open) = socket.connection_mut() {
-            open.connection.set_options(options);
-            self.make_ready(id);
-        }
-        Ok(())
-    }
-
     /// The pending error, cleared: a datagram socket's ICMP error.
     pub fn take_error(&mut self, id: SocketId) -> Option<Error> {
         self.sockets.find_mut(id)?.error.take()
@@ -377,12 +362,34 @@ impl Engine {
         if self.orphaned == 0 { 0 } else { self.sockets.orphans_outstanding() }
     }
 
+    /// Sockets of every kind, those included that nobody holds any more. TIME-WAIT is none.
+    pub fn sockets(&self) -> usize {
+        self.sockets.len()
+    }
+
     /// Tells the owner of `id` once that something changed.
     fn announce(&mut self, id: SocketId) {
-        if let Some(socket) = self.sockets.find_mut(id)
-            && !core::mem::replace(&mut socket.announced, true)
-        {
-            self.changes.push_back(id);
+        if let Some(socket) = self.sockets.find_mut(id) {
+            socket.announce(&mut self.changes);
         }
     }
+}
+
+/// What the connections of each `Path` share, in its order.
+fn contexts(settings: &Settings) -> [Context; 2] {
+    let link = PathSettings {
+        mtu: settings.mtu,
+        checksums: settings.checksums,
+        segmentation: settings.segmentation,
+        in_memory: settings.in_memory,
+        tcp: settings.tcp.clone(),
+    };
+    let loopback = PathSettings {
+        mtu: LOOPBACK_MTU,
+        checksums: false,
+        segmentation: 0,
+        in_memory: true,
+        ..link.clone()
+    };
+    [link, loopback].map(Context::new)
 }

@@ -10,6 +10,7 @@ use super::SocketId;
 use super::address::Random;
 use super::socket::Bound;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 
 /// Linux's ip_local_port_range.
@@ -47,11 +48,62 @@ impl Claim {
     }
 }
 
+/// Connections and TIME-WAIT entries of one port, counted by local address and SO_REUSEADDR. An ephemeral port has one,
+/// as a rule, and there are many of those; a port of the far side of `nat` has as many as there are servers.
+#[derive(Debug, Default)]
+enum Uses {
+    #[default]
+    None,
+    One((IpAddr, bool), u32),
+    Many(HashMap<(IpAddr, bool), u32>),
+}
+
+impl Uses {
+    fn add(&mut self, key: (IpAddr, bool)) {
+        match self {
+            Uses::None => *self = Uses::One(key, 1),
+            Uses::One(one, count) if *one == key => *count += 1,
+            Uses::One(one, count) => *self = Uses::Many(HashMap::from([(*one, *count), (key, 1)])),
+            Uses::Many(many) => *many.entry(key).or_default() += 1,
+        }
+    }
+
+    fn remove(&mut self, key: (IpAddr, bool)) {
+        match self {
+            Uses::One(one, count) if *one == key => {
+                *count -= 1;
+                if *count == 0 {
+                    *self = Uses::None;
+                }
+            }
+            Uses::None | Uses::One(..) => {}
+            Uses::Many(many) => {
+                if let Entry::Occupied(mut entry) = many.entry(key) {
+                    *entry.get_mut() -= 1;
+                    if *entry.get() == 0 {
+                        entry.remove();
+                    }
+                }
+                if many.is_empty() {
+                    *self = Uses::None;
+                }
+            }
+        }
+    }
+
+    fn any(&self, fits: impl Fn(IpAddr, bool) -> bool) -> bool {
+        match self {
+            Uses::None => false,
+            Uses::One((address, reuse), _) => fits(*address, *reuse),
+            Uses::Many(many) => many.keys().any(|(address, reuse)| fits(*address, *reuse)),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Port {
     claims: Vec<Claim>,
-    /// Connections and TIME-WAIT entries by local address and SO_REUSEADDR.
-    used: HashMap<(IpAddr, bool), usize>,
+    uses: Uses,
 }
 
 /// The ports of one protocol.
@@ -67,7 +119,7 @@ impl Ports {
             port.claims
                 .iter()
                 .any(|other| claim.overlaps(other) && (!claim.reuse || !other.reuse || other.listening))
-                || port.used.keys().any(|(address, reuse)| claim.covers(*address) && !(claim.reuse && *reuse))
+                || port.uses.any(|address, reuse| claim.covers(address) && !(claim.reuse && reuse))
         })
     }
 
@@ -96,7 +148,11 @@ impl Ports {
     }
 
     fn forget_if_free(&mut self, number: u16) {
-        if self.ports.get(&number).is_some_and(|port| port.claims.is_empty() && port.used.is_empty()) {
+        if self
+            .ports
+            .get(&number)
+            .is_some_and(|port| port.claims.is_empty() && matches!(port.uses, Uses::None))
+        {
             self.ports.remove(&number);
         }
     }
@@ -119,18 +175,13 @@ impl Ports {
 
     /// A connection uses `port` of `address`.
     pub(super) fn occupy(&mut self, port: u16, address: IpAddr, reuse: bool) {
-        *self.ports.entry(port).or_default().used.entry((address, reuse)).or_default() += 1;
+        self.ports.entry(port).or_default().uses.add((address, reuse));
     }
 
     /// It does so no more.
     pub(super) fn vacate(&mut self, port: u16, address: IpAddr, reuse: bool) {
-        if let Some(entry) = self.ports.get_mut(&port)
-            && let Some(count) = entry.used.get_mut(&(address, reuse))
-        {
-            *count -= 1;
-            if *count == 0 {
-                entry.used.remove(&(address, reuse));
-            }
+        if let Some(entry) = self.ports.get_mut(&port) {
+            entry.uses.remove((address, reuse));
         }
         self.forget_if_free(port);
     }
@@ -164,4 +215,32 @@ impl Ports {
 pub(super) fn candidates(start: u32) -> impl Iterator<Item = u16> {
     (0..EPHEMERAL_COUNT)
         .map(move |turn| EPHEMERAL.start() + (start.wrapping_add(turn) % EPHEMERAL_COUNT) as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_free_when_all_uses_have_ended() {
+        let [one, other] = ["10.0.0.1", "10.0.0.2"].map(|address| address.parse().expect("an address"));
+        let claim = |address| Claim {
+            id: SocketId(1),
+            address: Some(address),
+            v4: true,
+            v6: false,
+            reuse: false,
+            listening: false,
+        };
+        let mut ports = Ports::default();
+        for address in [one, other, one] {
+            ports.occupy(80, address, false);
+            assert!(ports.conflicts(80, &claim(address)));
+        }
+        for (address, still) in [(one, true), (other, false), (one, false)] {
+            ports.vacate(80, address, false);
+            assert_eq!(ports.conflicts(80, &claim(address)), still);
+        }
+        assert!(ports.ports.is_empty());
+    }
 }

@@ -1,5 +1,9 @@
 //! What a socket is to the engine, and the table of all of them. An id is the slot in the table and a serial number that
 //! is never used again.
+//!
+//! A connection lies in its slot, not behind a pointer: with ten thousand of them, what a segment costs is the wait for
+//! memory, and each step from one place to the next is a wait that cannot begin before the last has ended. So every
+//! socket has room for a connection, some 1.5 KB, also the few that are something else.
 #![forbid(unsafe_code)]
 
 use super::address::{self, FourTuple};
@@ -7,12 +11,18 @@ use super::ports::Claim;
 use super::time_wait::Entry;
 use super::{Datagram, Domain, Path, SocketId};
 use crate::error::{Error, Result};
-use crate::link::Packet;
-use crate::tcp::{Connection, Options, Segment};
+use crate::sys::cache::prefetch;
+use crate::tcp::cookie::Cookie;
+use crate::tcp::{Connection, Options, Segment, State};
 use crate::time::Instant;
-use slab::Slab;
 use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Slots that are made at a time: a table that grew by moving what it holds would need twice the memory.
+const PAGE: usize = 16;
+
+/// The id of a socket that is none any more.
+const BURIED: SocketId = SocketId(0);
 
 /// Bits of an id that are the slot.
 const SLOT_BITS: u32 = 24;
@@ -32,7 +42,8 @@ pub(super) struct Socket {
     pub(super) reuse: bool,
     pub(super) v6_only: bool,
     pub(super) broadcast: bool,
-    pub(super) options: Options,
+    /// None as long as all are at their defaults.
+    pub(super) options: Option<Box<Options>>,
     pub(super) error: Option<Error>,
     /// It is in `Engine::changes`.
     pub(super) announced: bool,
@@ -43,18 +54,20 @@ pub(super) struct Socket {
     pub(super) body: Body,
 }
 
+#[allow(clippy::large_enum_variant, reason = "see above: the largest is what nearly all are")]
 pub(super) enum Body {
     Stream(Stream),
     Datagram(Box<Datagrams>),
 }
 
+#[allow(clippy::large_enum_variant, reason = "see above: the largest is what nearly all are")]
 pub(super) enum Stream {
     Fresh,
-    Listening(Listener),
+    Listening(Box<Listener>),
     /// A SYN that waits for `admit` or `refuse`.
-    Offered(Offer),
+    Offered(Box<Offer>),
     /// A connection, or what is left to read of one.
-    Open(Box<Open>),
+    Open(Open),
     /// An offer that its maker took back.
     Withdrawn,
 }
@@ -69,24 +82,34 @@ pub(super) struct Listener {
     pub(super) queue: VecDeque<SocketId>,
     /// SYNs that came while a queue was full, answered when there is room.
     pub(super) late: VecDeque<LateRequest>,
+    /// When the last SYN cookie was sent.
+    pub(super) cookie_sent: Option<Instant>,
+    /// Answers to cookies that came while the accept queue was full.
+    pub(super) returned: VecDeque<Returned>,
+}
+
+pub(super) struct Returned {
+    pub(super) segment: Segment,
+    pub(super) cookie: Cookie,
+    pub(super) path: Path,
 }
 
 pub(super) struct LateRequest {
-    pub(super) packet: Packet,
     pub(super) segment: Segment,
     pub(super) path: Path,
     pub(super) after: Option<Entry>,
 }
 
 pub(super) struct Offer {
-    pub(super) packet: Packet,
+    /// The packet that the SYN came in, or what an ICMP error will quote of it.
+    pub(super) quote: Box<[u8]>,
     pub(super) segment: Segment,
     pub(super) path: Path,
 }
 
 impl Offer {
     pub(super) fn tuple(&self) -> FourTuple {
-        FourTuple { local: self.segment.destination, remote: self.segment.source }
+        FourTuple::of(&self.segment)
     }
 }
 
@@ -118,8 +141,8 @@ pub(super) struct Open {
 /// What the owner of a connection can see of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
-    readable: usize,
-    room: usize,
+    pub(super) readable: usize,
+    pub(super) room: usize,
     fin: bool,
     opening: bool,
     over: bool,
@@ -134,6 +157,15 @@ impl Open {
             opening: self.opening,
             over: !self.attached,
         }
+    }
+
+    /// Whether nothing can have happened to it but that data moved: its owner has it, and it is neither being made nor
+    /// over.
+    fn is_steady(&self) -> bool {
+        self.owner == Owner::Caller
+            && self.attached
+            && !self.opening
+            && !matches!(self.connection.state(), State::TimeWait | State::Closed)
     }
 }
 
@@ -163,6 +195,45 @@ impl Socket {
         match &self.body {
             Body::Stream(stream) => matches!(stream, Stream::Fresh),
             Body::Datagram(datagrams) => datagrams.peer.is_none(),
+        }
+    }
+
+    /// What the program set of TCP.
+    pub(super) fn options(&self) -> Options {
+        self.options.as_deref().copied().unwrap_or_default()
+    }
+
+    /// Puts it on the ring of those that may have something to send.
+    pub(super) fn make_ready(&mut self, ready: &mut VecDeque<SocketId>) {
+        if !core::mem::replace(&mut self.ready, true) {
+            ready.push_back(self.id);
+        }
+    }
+
+    /// Tells its owner once that something changed.
+    pub(super) fn announce(&mut self, changes: &mut VecDeque<SocketId>) {
+        if !core::mem::replace(&mut self.announced, true) {
+            changes.push_back(self.id);
+        }
+    }
+
+    /// `Engine::settle` for all but a few events in a connection's life: tells its owner if data or room came. False when
+    /// more than that may have happened.
+    pub(super) fn settle_steady(&mut self, changes: &mut VecDeque<SocketId>) -> bool {
+        let Some(open) = self.connection_mut().filter(|open| open.is_steady()) else { return false };
+        let seen = open.seen_now();
+        if core::mem::replace(&mut open.seen, seen) != seen {
+            self.announce(changes);
+        }
+        true
+    }
+
+    /// `settle_steady` after a turn to send, which moves no data between the connection and its owner. Only a limit on what
+    /// waits to be sent (TCP_NOTSENT_LOWAT) makes room of what left.
+    pub(super) fn settle_sent(&mut self, changes: &mut VecDeque<SocketId>) -> bool {
+        match self.options {
+            Some(_) => self.settle_steady(changes),
+            None => self.connection().is_some_and(Open::is_steady),
         }
     }
 
@@ -228,24 +299,28 @@ impl Socket {
 /// All sockets.
 #[derive(Default)]
 pub(super) struct Sockets {
-    slots: Slab<Socket>,
+    pages: Vec<Box<[Option<Socket>]>>,
+    /// Slots without a socket; the last one that was left comes first.
+    vacant: Vec<usize>,
     serial: u64,
+    count: usize,
 }
 
 impl Sockets {
     pub(super) fn insert(&mut self, domain: Domain, body: Body) -> SocketId {
-        let entry = self.slots.vacant_entry();
-        debug_assert!(entry.key() < 1 << SLOT_BITS);
+        let slot = self.vacant.pop().unwrap_or_else(|| self.grow());
+        debug_assert!(slot < 1 << SLOT_BITS);
         self.serial += 1;
-        let id = SocketId((self.serial << SLOT_BITS) | entry.key() as u64);
-        entry.insert(Socket {
+        self.count += 1;
+        let id = SocketId((self.serial << SLOT_BITS) | slot as u64);
+        self.pages[slot / PAGE][slot % PAGE] = Some(Socket {
             id,
             domain,
             bound: None,
             reuse: false,
             v6_only: false,
             broadcast: false,
-            options: Options::default(),
+            options: None,
             error: None,
             announced: false,
             ready: false,
@@ -255,21 +330,54 @@ impl Sockets {
         id
     }
 
+    /// A page more; the first of its slots.
+    fn grow(&mut self) -> usize {
+        let first = self.pages.len() * PAGE;
+        self.pages.push((0..PAGE).map(|_| None).collect());
+        self.vacant.extend((first + 1..first + PAGE).rev());
+        first
+    }
+
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.count
     }
 
     pub(super) fn find(&self, id: SocketId) -> Option<&Socket> {
-        self.slots.get(slot(id)).filter(|socket| socket.id == id)
+        let (page, place) = slot(id);
+        self.pages.get(page)?[place].as_ref().filter(|socket| socket.id == id)
+    }
+
+    /// Starts to fetch a socket that is about to be used: one that was not used for long lies in some twenty places of slow
+    /// memory, and to wait for one after the other is most of what a segment costs.
+    pub(super) fn prefetch(&self, id: SocketId) {
+        let (page, place) = slot(id);
+        if let Some(page) = self.pages.get(page) {
+            prefetch(&page[place]);
+        }
     }
 
     pub(super) fn find_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
-        self.slots.get_mut(slot(id)).filter(|socket| socket.id == id)
+        let (page, place) = slot(id);
+        self.pages.get_mut(page)?[place].as_mut().filter(|socket| socket.id == id)
     }
 
     pub(super) fn remove(&mut self, id: SocketId) -> Option<Socket> {
         self.find(id)?;
-        self.slots.try_remove(slot(id))
+        let (page, place) = slot(id);
+        self.vacant.push(page * PAGE + place);
+        self.count -= 1;
+        self.pages[page][place].take()
+    }
+
+    /// Forgets a socket and leaves it where it lies until its slot is used again. To free the memory of a connection here
+    /// is not only slower: it may be another thread's, which was interrupted in malloc by the handler that ends the process.
+    pub(super) fn bury(&mut self, id: SocketId) {
+        let (page, place) = slot(id);
+        if let Some(socket) = self.find_mut(id) {
+            socket.id = BURIED;
+            self.vacant.push(page * PAGE + place);
+            self.count -= 1;
+        }
     }
 
     pub(super) fn connection(&self, id: SocketId) -> Option<&Open> {
@@ -304,11 +412,15 @@ impl Sockets {
     }
 
     pub(super) fn orphans_outstanding(&self) -> usize {
-        let open = self.slots.iter().filter_map(|(_, socket)| socket.connection());
+        let sockets = self.pages.iter().flat_map(|page| page.iter().flatten());
+        let sockets = sockets.filter(|socket| socket.id != BURIED);
+        let open = sockets.filter_map(Socket::connection);
         open.filter(|open| open.owner == Owner::Nobody && open.connection.outstanding()).count()
     }
 }
 
-fn slot(id: SocketId) -> usize {
-    (id.0 & ((1 << SLOT_BITS) - 1)) as usize
+/// The page, and the place in it.
+fn slot(id: SocketId) -> (usize, usize) {
+    let slot = (id.0 & ((1 << SLOT_BITS) - 1)) as usize;
+    (slot / PAGE, slot % PAGE)
 }

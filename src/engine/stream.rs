@@ -7,7 +7,7 @@ use super::socket::{Body, Bound, Open, Owner, Seen, Stream};
 use super::{Engine, Path, SocketId, StreamState};
 use crate::error::{Error, Result};
 use crate::ip;
-use crate::tcp::{Connection, State};
+use crate::tcp::{Connection, Context, Info, State};
 use crate::time::Instant;
 use std::net::{IpAddr, SocketAddr};
 
@@ -52,8 +52,7 @@ impl Engine {
     /// The 4-tuple, if no connection has it. connect(2) gives EADDRNOTAVAIL otherwise, on Linux.
     fn tuple_from(&self, local: SocketAddr, remote: SocketAddr) -> Option<(FourTuple, bool)> {
         let tuple = FourTuple { local, remote };
-        (!self.connections.contains_key(&tuple) && !self.time_waits.contains(&tuple))
-            .then_some((tuple, false))
+        (!self.connections.contains(&tuple) && !self.time_waits.contains(&tuple)).then_some((tuple, false))
     }
 
     /// A 4-tuple with an ephemeral port, shared with connections to elsewhere; when TIME-WAIT has them all, one that
@@ -95,24 +94,44 @@ impl Engine {
             self.vacate(&tuple, entry.reuse);
         }
         let path = if self.is_local(tuple.remote.ip()) { Path::Loopback } else { Path::Link };
+        let offset = self.random.timestamp_offset(&tuple);
         let Some(socket) = self.sockets.find_mut(id) else { return };
         let context = &mut self.contexts[path as usize];
+        let FourTuple { local, remote } = tuple;
         let connection =
-            Connection::connect(context, tuple.local, tuple.remote, sequence, socket.options, now);
+            Connection::connect(context, local, remote, sequence, offset, &socket.options(), now);
+        self.counters.connections_opened += 1;
+        self.begin(id, connection, tuple, path, Owner::Caller, now);
+    }
+
+    /// Makes `id` the socket of a new connection.
+    pub(super) fn begin(
+        &mut self,
+        id: SocketId,
+        mut connection: Connection,
+        tuple: FourTuple,
+        path: Path,
+        owner: Owner,
+        now: Instant,
+    ) {
+        if let Some(mtu) = self.path_mtus.of(tuple.remote.ip(), now) {
+            connection.known_path_mtu(&self.contexts[path as usize], mtu);
+        }
+        let Some(socket) = self.sockets.find_mut(id) else { return };
+        let reuse = socket.reuse;
         let open = Open {
             connection,
             tuple,
             path,
-            owner: Owner::Caller,
+            owner,
             opening: true,
             attached: true,
-            reuse: socket.reuse,
+            reuse,
             seen: Seen::default(),
         };
-        self.stream_ports.occupy(tuple.local.port(), tuple.local.ip(), socket.reuse);
-        socket.body = Body::Stream(Stream::Open(Box::new(open)));
-        self.connections.insert(tuple, id);
-        self.counters.connections_opened += 1;
+        socket.body = Body::Stream(Stream::Open(open));
+        self.stream_ports.occupy(tuple.local.port(), tuple.local.ip(), reuse);
+        self.connections.insert(&tuple, id);
         self.make_ready(id);
         self.settle(id, now);
     }
@@ -123,7 +142,7 @@ impl Engine {
     pub(super) fn settle(&mut self, id: SocketId, now: Instant) {
         let Some(open) = self.sockets.connection_mut(id) else { return };
         let state = open.connection.state();
-        if open.opening && matches!(state, State::Open | State::TimeWait) {
+        if open.opening && state.is_synchronized() {
             self.established(id);
         }
         if matches!(state, State::TimeWait | State::Closed) {
@@ -144,7 +163,7 @@ impl Engine {
             }
             // Data for a program that is gone (RFC 9293 3.6.1, RFC 2525 2.17).
             Owner::Nobody if open.connection.readable() > 0 => {
-                open.connection.abort(self.settings.checksums);
+                open.connection.abort();
                 self.settle(id, now);
             }
             Owner::Nobody => {}
@@ -177,18 +196,16 @@ impl Engine {
             _ => None,
         };
         let mut last = Vec::new();
+        let context = &mut self.contexts[open.path as usize];
+        while open.connection.transmit(context, now, &mut |packet| last.push(packet.to_packet())) {}
         let remains = open.connection.time_wait();
         if remains.is_some() {
             open.connection.retire();
         }
-        while let Some(packet) = open.connection.transmit(&mut self.contexts[open.path as usize], now) {
-            last.push(packet);
-        }
         self.connections.remove(&tuple);
         match remains {
             Some(remains) => {
-                let entry = self.time_waits.insert(tuple, remains, reuse, now);
-                last.push(entry.acknowledgement().build(tuple.local, tuple.remote, self.settings.checksums));
+                self.time_waits.insert(tuple, remains, reuse, now);
             }
             None => self.vacate(&tuple, reuse),
         }
@@ -199,6 +216,9 @@ impl Engine {
         if let Some(parent) = embryo_of {
             if let Some(listener) = self.sockets.listener_mut(parent) {
                 listener.embryos.remove(&id);
+                if listener.is_awaited() {
+                    self.relieved.push(parent);
+                }
             }
             self.discard(id);
         }
@@ -206,8 +226,13 @@ impl Engine {
 
     /// Takes a stream out of the table; its buffers may serve another.
     fn discard(&mut self, id: SocketId) {
-        if let Some(Body::Stream(Stream::Open(open))) = self.sockets.remove(id).map(|socket| socket.body) {
-            self.contexts[open.path as usize].reclaim(open.connection);
+        let Engine { sockets, contexts, .. } = self;
+        match sockets.connection_mut(id) {
+            Some(open) => {
+                open.connection.recycle(&mut contexts[open.path as usize]);
+                sockets.bury(id);
+            }
+            None => drop(sockets.remove(id)),
         }
     }
 
@@ -246,7 +271,7 @@ impl Engine {
                 self.sockets.remove(id);
                 for id in waiting {
                     self.abort(id, now);
-                    self.sockets.remove(id);
+                    self.discard(id);
                 }
             }
             Body::Stream(Stream::Offered(_)) => self.refuse(id, super::Refusal::Silence, now),
@@ -261,7 +286,7 @@ impl Engine {
         let Some(open) = self.sockets.connection_mut(id) else { return };
         // close(2) with data unread, and before the handshake is done: RST.
         if crowded || open.opening || open.connection.readable() > 0 {
-            open.connection.abort(self.settings.checksums);
+            open.connection.abort();
         } else {
             open.connection.orphan(now);
         }
@@ -319,24 +344,56 @@ impl Engine {
     /// Offers received bytes to `take`, in slices, until it takes fewer than offered or none are left.
     /// Returns the bytes taken. Reading opens the window.
     pub fn read_with(&mut self, id: SocketId, take: &mut dyn FnMut(&[u8]) -> usize) -> usize {
-        self.exchange(id, |connection| connection.read_with(take))
+        let now = self.now;
+        self.exchange(id, |open, context| {
+            let taken = open.connection.read_with(context, now, take);
+            open.seen.readable = open.connection.readable();
+            taken
+        })
     }
 
     /// Offers free space of the send buffer to `fill`, in slices, until it fills less than offered or none is
     /// left. Returns the bytes written.
     pub fn write_with(&mut self, id: SocketId, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> usize {
-        self.exchange(id, |connection| connection.write_with(fill))
+        self.sockets.prefetch(id);
+        self.exchange(id, |open, context| {
+            let written = open.connection.write_with(context, fill);
+            open.seen.room = open.connection.room();
+            written
+        })
     }
 
-    /// Moves bytes; what the owner did itself is no change to tell it of.
-    fn exchange(&mut self, id: SocketId, bytes: impl FnOnce(&mut Connection) -> usize) -> usize {
-        let Some(open) = self.sockets.owned_mut(id) else { return 0 };
-        let moved = bytes(&mut open.connection);
-        open.seen = open.seen_now();
+    /// Writes a byte of urgent data (send(2), MSG_OOB) behind what was written. False when there is no room.
+    pub fn write_urgent(&mut self, id: SocketId, byte: u8) -> bool {
+        let written = self.exchange(id, |open, context| {
+            let written = open.connection.write_urgent(context, byte);
+            open.seen.room = open.connection.room();
+            usize::from(written)
+        });
+        written > 0
+    }
+
+    /// The byte of urgent data that came last, once, unless it goes in line (recv(2), MSG_OOB).
+    pub fn read_urgent(&mut self, id: SocketId) -> Option<u8> {
+        self.sockets.owned_mut(id)?.connection.read_urgent()
+    }
+
+    /// Moves bytes. What the owner did itself is no change to tell it of: `bytes` notes what it sees now.
+    fn exchange(&mut self, id: SocketId, bytes: impl FnOnce(&mut Open, &mut Context) -> usize) -> usize {
+        let Engine { sockets, contexts, ready, .. } = self;
+        let Some(socket) = sockets.find_mut(id) else { return 0 };
+        let Some(open) = socket.connection_mut().filter(|open| open.owner == Owner::Caller) else { return 0 };
+        let context = &mut contexts[open.path as usize];
+        let moved = bytes(open, context);
         if moved > 0 {
-            self.make_ready(id);
+            socket.make_ready(ready);
         }
         moved
+    }
+
+    /// TCP_INFO at `now`; None for what never was a connection of the caller's.
+    pub fn info(&self, id: SocketId, now: Instant) -> Option<Info> {
+        Some(self.sockets.owned(id)?.connection.info(now))
     }
 
     /// FIN behind what was written.
@@ -351,7 +408,7 @@ impl Engine {
     /// RST at once; what was written and not sent is lost. State Ended, `end` ConnectionAborted.
     pub fn abort(&mut self, id: SocketId, now: Instant) {
         if let Some(open) = self.sockets.connection_mut(id) {
-            open.connection.abort(self.settings.checksums);
+            open.connection.abort();
             self.settle(id, now);
         } else if let Some(Body::Stream(Stream::Offered(_))) =
             self.sockets.find(id).map(|socket| &socket.body)
@@ -363,6 +420,6 @@ impl Engine {
     /// Effective maximum segment size in bytes (TCP_MAXSEG).
     pub fn mss(&self, id: SocketId) -> usize {
         const DEFAULT: usize = 536;
-        self.sockets.owned(id).map_or(DEFAULT, |open| open.connection.mss(&self.contexts[open.path as usize]))
+        self.sockets.owned(id).map_or(DEFAULT, |open| open.connection.mss())
     }
 }

@@ -3,6 +3,7 @@
 //! entries are swept out when they are most of the heap.
 #![forbid(unsafe_code)]
 
+use super::socket::Socket;
 use super::{Engine, SocketId};
 use crate::time::Instant;
 use core::cmp::Reverse;
@@ -11,6 +12,21 @@ use std::collections::BinaryHeap;
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, SocketId)>>,
+}
+
+impl Timers {
+    /// Notes the deadline of the connection in `socket`. Whether the heap grew.
+    pub(super) fn note(&mut self, socket: &mut Socket, id: SocketId) -> bool {
+        let Some(deadline) = socket.connection().and_then(|open| open.connection.deadline()) else {
+            return false;
+        };
+        let earlier = socket.scheduled.is_none_or(|scheduled| deadline < scheduled);
+        if earlier {
+            socket.scheduled = Some(deadline);
+            self.heap.push(Reverse((deadline, id)));
+        }
+        earlier
+    }
 }
 
 impl Engine {
@@ -26,41 +42,31 @@ impl Engine {
 
     /// Runs the timers that are due.
     pub fn advance(&mut self, now: Instant) {
+        self.now = now;
         self.expire_time_waits(now);
         while let Some(Reverse((at, id))) = self.timers.heap.peek().copied()
             && at <= now
         {
             self.timers.heap.pop();
-            let Some(socket) = self.sockets.find_mut(id) else { continue };
+            let Engine { sockets, contexts, ready, .. } = self;
+            let Some(socket) = sockets.find_mut(id) else { continue };
             if socket.scheduled != Some(at) {
                 continue;
             }
             socket.scheduled = None;
             let Some(open) = socket.connection_mut() else { continue };
             if open.connection.deadline().is_some_and(|deadline| deadline <= now) {
-                open.connection.advance(&mut self.contexts[open.path as usize], now);
-                self.make_ready(id);
+                open.connection.advance(&mut contexts[open.path as usize], now);
+                socket.make_ready(ready);
                 self.settle(id, now);
             } else {
-                self.schedule(id);
+                self.timers.note(socket, id);
             }
         }
     }
 
-    /// Notes the deadline of a connection.
-    pub(super) fn schedule(&mut self, id: SocketId) {
-        let Some(socket) = self.sockets.find_mut(id) else { return };
-        let Some(deadline) = socket.connection_mut().and_then(|open| open.connection.deadline()) else {
-            return;
-        };
-        if socket.scheduled.is_none_or(|scheduled| deadline < scheduled) {
-            socket.scheduled = Some(deadline);
-            self.timers.heap.push(Reverse((deadline, id)));
-            self.sweep_timers();
-        }
-    }
-
-    fn sweep_timers(&mut self) {
+    /// Throws void entries out when they are most of the heap.
+    pub(super) fn sweep_timers(&mut self) {
         const SMALL: usize = 1024;
         let Engine { timers, sockets, .. } = self;
         if timers.heap.len() > SMALL.max(4 * sockets.len()) {
@@ -75,6 +81,7 @@ impl Engine {
 mod tests {
     use super::*;
     use crate::engine::{Domain, Kind, Settings};
+    use crate::tcp;
 
     #[test]
     fn deadlines_of_connections_that_are_gone_do_not_pile_up() {
@@ -85,6 +92,9 @@ mod tests {
             any_address: false,
             offer_incoming: false,
             checksums: false,
+            segmentation: 0,
+            in_memory: false,
+            tcp: tcp::Settings::default(),
             seed: [1; 16],
         };
         let now = Instant::from_micros(1);
@@ -92,7 +102,7 @@ mod tests {
         for _ in 0..5000 {
             let id = engine.open(Domain::V4, Kind::Stream);
             engine.connect(id, "10.0.0.2:80".parse().expect("an address"), now).expect("connect");
-            while engine.transmit(now).is_some() {}
+            while engine.transmit(now, &mut |_| {}) {}
             engine.release(id, now);
         }
         assert!(engine.timers.heap.len() <= 1025, "{}", engine.timers.heap.len());

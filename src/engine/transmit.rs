@@ -5,12 +5,15 @@
 use super::{Engine, Path, SocketId};
 use crate::icmp::{self, Unreachable};
 use crate::ip::{self, Header};
-use crate::link::Packet;
+use crate::link::{Outgoing, Packet};
 use crate::time::Instant;
 use std::net::IpAddr;
 
 /// Packets to ourselves that one `transmit` moves before it lets its caller do something else.
 const LOOPED_PER_CALL: usize = 256;
+
+/// Packets kept for their memory.
+const SPARE_MAX: usize = 64;
 
 /// Packets of no connection that wait: replies beyond are dropped, datagrams refused with ENOBUFS.
 const OUTBOX_MAX: usize = 1024;
@@ -43,53 +46,95 @@ impl Allowance {
 }
 
 impl Engine {
-    /// The next packet for the link. Bounded work a call; call until None. What is left then, if packets to ourselves
-    /// keep coming, makes `deadline` the past.
-    pub fn transmit(&mut self, now: Instant) -> Option<Packet> {
-        self.answer_late(now);
+    /// Gives the next packet for the link to `send`; false when there is none. Bounded work a call; call until false.
+    /// What is left then, if packets to ourselves keep coming, makes `deadline` the past.
+    pub fn transmit(&mut self, now: Instant, send: &mut dyn FnMut(Outgoing<'_>)) -> bool {
+        self.now = now;
+        if !self.relieved.is_empty() {
+            self.answer_late(now);
+        }
         for _ in 0..LOOPED_PER_CALL {
             if let Some(packet) = self.looped.pop_front() {
-                self.take(packet, Path::Loopback, now);
+                self.take(&packet, Path::Loopback, now);
+                self.recycle(packet);
             } else if let Some(packet) = self.outbox.pop_front() {
-                return Some(self.count_sent(packet));
+                self.counters.sent(packet.len());
+                send(packet.as_slice().into());
+                return true;
             } else {
-                match self.next_segment(now)? {
-                    (packet, Path::Link) => return Some(self.count_sent(packet)),
-                    (packet, Path::Loopback) => self.looped.push_back(packet),
+                match self.transmit_segment(now, send) {
+                    Some(Path::Link) => return true,
+                    Some(Path::Loopback) => {}
+                    None => return false,
                 }
             }
         }
-        None
+        false
     }
 
-    fn count_sent(&mut self, packet: Packet) -> Packet {
-        self.counters.packets_sent += 1;
-        self.counters.bytes_sent += packet.len() as u64;
+    /// `transmit` with a packet of its own, for whoever does not mind the copy.
+    pub fn transmit_packet(&mut self, now: Instant) -> Option<Packet> {
+        let mut packet = None;
+        self.transmit(now, &mut |outgoing| packet = Some(outgoing.to_packet()));
         packet
     }
 
-    fn next_segment(&mut self, now: Instant) -> Option<(Packet, Path)> {
+    fn recycle(&mut self, packet: Packet) {
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(packet);
+        }
+    }
+
+    /// One segment of the connection whose turn it is, and where it went.
+    fn transmit_segment(&mut self, now: Instant, send: &mut dyn FnMut(Outgoing<'_>)) -> Option<Path> {
         loop {
-            let id = self.ready.pop_front()?;
-            let Some(socket) = self.sockets.find_mut(id) else { continue };
+            let Engine { ready, sockets, contexts, counters, looped, spare, changes, timers, .. } = self;
+            let id = *ready.front()?;
+            let found = sockets.find_mut(id).filter(|socket| socket.connection().is_some());
+            let Some(socket) = found else {
+                ready.pop_front();
+                continue;
+            };
             let Some(open) = socket.connection_mut() else { continue };
             let path = open.path;
-            if let Some(packet) = open.connection.transmit(&mut self.contexts[path as usize], now) {
-                self.ready.push_back(id);
-                return Some((packet, path));
+            let sent =
+                open.connection.transmit(&mut contexts[path as usize], now, &mut |packet| match path {
+                    Path::Link => {
+                        counters.sent(packet.length());
+                        send(packet);
+                    }
+                    Path::Loopback => {
+                        let mut copy = spare.pop().unwrap_or_default();
+                        copy.clear();
+                        packet.append_to(&mut copy);
+                        looped.push_back(copy);
+                    }
+                });
+            if sent && !open.connection.rests(now) {
+                if ready.len() > 1 {
+                    ready.rotate_left(1);
+                }
+                return Some(path);
             }
+            ready.pop_front();
             socket.ready = false;
-            self.settle(id, now);
-            self.schedule(id);
+            let grown = timers.note(socket, id);
+            if !socket.settle_sent(changes) {
+                self.settle(id, now);
+            }
+            if grown {
+                self.sweep_timers();
+            }
+            if sent {
+                return Some(path);
+            }
         }
     }
 
     /// Puts a connection on the ring of those that may have something to send.
     pub(super) fn make_ready(&mut self, id: SocketId) {
-        if let Some(socket) = self.sockets.find_mut(id)
-            && !core::mem::replace(&mut socket.ready, true)
-        {
-            self.ready.push_back(id);
+        if let Some(socket) = self.sockets.find_mut(id) {
+            socket.make_ready(&mut self.ready);
         }
     }
 
@@ -118,7 +163,9 @@ impl Engine {
         header: &Header,
         now: Instant,
     ) {
-        if ip::is_unicast(header.destination) && self.errors_allowed.take(now) {
+        // RFC 1122 3.2.2: not about what was sent to everybody.
+        let ours = ip::is_unicast(header.destination) && !self.is_broadcast(header.destination);
+        if ours && self.errors_allowed.take(now) {
             let checksums = self.settings.checksums;
             let error = icmp::unreachable(reason, header.destination, packet, header, checksums);
             self.reply(error, header.source);

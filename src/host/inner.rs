@@ -50,14 +50,10 @@ impl Inner {
             let now = sys::now();
             self.engine.advance(now);
             let mut moved = self.retry_stalled(now);
-            while let Some(packet) = self.engine.transmit(now) {
-                trace::packet(now, true, &packet);
-                self.link.transmit(packet, now);
+            while self.transmit(now) {
                 moved = true;
             }
-            while let Some(packet) = self.link.receive(now) {
-                trace::packet(now, false, &packet);
-                self.engine.receive(packet, now);
+            while self.receive(now) {
                 moved = true;
             }
             while let Some(id) = self.engine.changed() {
@@ -72,6 +68,26 @@ impl Inner {
         // A bulk transfer would go on for as long as its ends keep up. The driver comes back at once, after a look at
         // the other descriptors, and whoever waits for the lock gets it.
         self.timer.no_later_than(sys::now());
+    }
+
+    /// Moves a packet from the engine to the link.
+    fn transmit(&mut self, now: Instant) -> bool {
+        let Inner { engine, link, .. } = self;
+        engine.transmit(now, &mut |packet| {
+            if trace::enabled() {
+                trace::packet(now, true, &packet.to_packet());
+            }
+            link.transmit(packet, now);
+        })
+    }
+
+    /// Moves a packet from the link to the engine.
+    fn receive(&mut self, now: Instant) -> bool {
+        let Inner { engine, link, .. } = self;
+        link.receive(now, &mut |packet| {
+            trace::packet(now, false, packet);
+            engine.receive(packet, now);
+        })
     }
 
     /// A descriptor of the epoll set is ready.

@@ -7,6 +7,7 @@ use crate::engine::{Domain, Kind, SocketId, SocketOption};
 use crate::error::{Error, Result};
 use crate::sys;
 use crate::sys::descriptors::Owned;
+use crate::tcp::Info;
 use crate::time::Instant;
 use rustix::fd::BorrowedFd;
 use rustix::net::SocketFlags;
@@ -151,6 +152,9 @@ impl Inner {
         let now = sys::now();
         let keep_alive = options.keep_alive.then_some(options.keep_alive_times);
         let timeout = (!options.user_timeout.is_zero()).then_some(options.user_timeout);
+        let clamp = (options.window_clamp > 0).then_some(options.window_clamp);
+        let receive_buffer = options.receive_buffer.into_iter().chain(clamp).min();
+        let low_water = options.not_sent_low_water;
         for option in [
             SocketOption::ReuseAddress(options.reuse_address || options.reuse_port),
             SocketOption::V6Only(options.v6_only),
@@ -158,6 +162,16 @@ impl Inner {
             SocketOption::KeepAlive(keep_alive),
             SocketOption::UserTimeout(timeout),
             SocketOption::Broadcast(options.broadcast),
+            SocketOption::Cork(options.cork),
+            SocketOption::Congestion(options.congestion),
+            SocketOption::MaximumSegment(options.maximum_segment),
+            SocketOption::SendBuffer(options.send_buffer.map(|bytes| bytes as usize)),
+            SocketOption::ReceiveBuffer(receive_buffer.map(|bytes| bytes as usize)),
+            SocketOption::SynRetries(options.syn_retries),
+            SocketOption::Linger2(options.linger2),
+            SocketOption::UrgentInline(options.urgent_inline),
+            SocketOption::MaxPacingRate(options.max_pacing_rate),
+            SocketOption::NotSentLowWater((low_water > 0).then_some(low_water as usize)),
         ] {
             self.engine.set_option(id, option, now)?;
         }
@@ -170,6 +184,11 @@ impl Inner {
         let mut options = socket.options;
         change(&mut options);
         let over = matches!(socket.role, Role::Ended(_));
+        if matches!(socket.role, Role::Stream(_)) {
+            // What was written before goes by the options of before: a cork that is pulled lets it all out.
+            self.bridge.run(id, &mut self.engine, sys::now());
+            self.step();
+        }
         if !over {
             self.apply(id, &options)?;
         }
@@ -256,6 +275,24 @@ impl Inner {
     /// Bytes written and not acknowledged by the peer (SIOCOUTQ), beside those in the near end's queue.
     pub fn unacknowledged(&mut self, id: SocketId) -> usize {
         self.engine.unacknowledged(id)
+    }
+
+    /// TCP_QUICKACK: acknowledges at once from now on, for a while. Asked for again it counts again.
+    pub fn acknowledge_quickly(&mut self, id: SocketId, on: bool) -> Result<()> {
+        let socket = self.socket(id)?;
+        socket.options.quick_ack = on;
+        if !matches!(socket.role, Role::Ended(_)) {
+            for on in [false, on] {
+                self.engine.set_option(id, SocketOption::QuickAcknowledgement(on), sys::now())?;
+            }
+            self.step();
+        }
+        Ok(())
+    }
+
+    /// TCP_INFO of a connection; None for a socket that has none.
+    pub fn info(&self, id: SocketId) -> Option<Info> {
+        self.engine.info(id, sys::now())
     }
 
     /// Maximum segment size of a connection (TCP_MAXSEG).

@@ -14,6 +14,7 @@ use crate::observe::{log, trace};
 use crate::sys;
 use crate::sys::descriptors::duplicate;
 use crate::sys::signals::Blocked;
+use crate::tcp;
 use rustix::event::epoll::EventFlags;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -151,6 +152,9 @@ fn build(config: &Config, process: u32) -> Result<Host, String> {
             any_address: false,
             offer_incoming: false,
             checksums: capabilities.checksums,
+            segmentation: capabilities.segmentation,
+            in_memory: capabilities.in_memory,
+            tcp: tcp::Settings::default(),
             seed: sys::entropy(),
         },
         now,

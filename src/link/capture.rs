@@ -8,7 +8,7 @@
 //!
 //! A write that fails (a full disk) ends the capture with a line in the log; the packets flow on.
 
-use crate::link::{Capabilities, Link, Packet};
+use crate::link::{Capabilities, Link, Outgoing};
 use crate::sys;
 use crate::sys::append::Appender;
 use crate::time::Instant;
@@ -29,20 +29,22 @@ pub struct Capture<L> {
     link: L,
     /// None when writing has failed.
     file: Option<File>,
+    /// Where a packet that comes in parts is put together.
+    scratch: Vec<u8>,
 }
 
 impl<L: Link> Capture<L> {
     /// Captures to `path`, which is made when there is none, and otherwise appended to.
     pub fn new(link: L, path: &Path) -> std::io::Result<Capture<L>> {
-        Ok(Capture { link, file: Some(File::open(path)?) })
+        Ok(Capture { link, file: Some(File::open(path)?), scratch: Vec::new() })
     }
+}
 
-    fn record(&mut self, packet: &[u8], direction: Direction, now: Instant) {
-        let Some(file) = &mut self.file else { return };
-        if let Err(error) = file.write(packet, direction, now) {
-            tracing::error!("the capture ends here, without what follows: {error}");
-            self.file = None;
-        }
+fn record(file: &mut Option<File>, packet: &[u8], direction: Direction, now: Instant) {
+    let Some(open) = file else { return };
+    if let Err(error) = open.write(packet, direction, now) {
+        tracing::error!("the capture ends here, without what follows: {error}");
+        *file = None;
     }
 }
 
@@ -51,15 +53,21 @@ impl<L: Link> Link for Capture<L> {
         self.link.capabilities()
     }
 
-    fn receive(&mut self, now: Instant) -> Option<Packet> {
-        let packet = self.link.receive(now)?;
-        self.record(&packet, Direction::Inbound, now);
-        Some(packet)
+    fn receive(&mut self, now: Instant, take: &mut dyn FnMut(&[u8])) -> bool {
+        let Capture { link, file, .. } = self;
+        link.receive(now, &mut |packet| {
+            record(file, packet, Direction::Inbound, now);
+            take(packet);
+        })
     }
 
-    fn transmit(&mut self, packet: Packet, now: Instant) {
-        self.record(&packet, Direction::Outbound, now);
-        self.link.transmit(packet, now);
+    /// What the link is to cut is recorded before it is cut, as tcpdump(1) shows it above an interface that cuts.
+    fn transmit(&mut self, packet: Outgoing<'_>, now: Instant) {
+        let Capture { link, file, scratch } = self;
+        if file.is_some() {
+            record(file, packet.in_one(scratch), Direction::Outbound, now);
+        }
+        link.transmit(packet, now);
     }
 
     fn wake(&self) -> Option<BorrowedFd<'_>> {
@@ -163,6 +171,7 @@ fn encoder() -> PcapResult<PcapNgWriter<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::Packet;
     use pcap_file::pcapng::{Block, PcapNgReader};
     use std::collections::VecDeque;
     use std::path::PathBuf;
@@ -173,14 +182,24 @@ mod tests {
 
     impl Link for Echo {
         fn capabilities(&self) -> Capabilities {
-            Capabilities { mtu: 1500, checksums: false }
+            Capabilities { mtu: 1500, checksums: false, segmentation: 0, in_memory: true }
         }
-        fn receive(&mut self, _now: Instant) -> Option<Packet> {
-            self.0.pop_front()
+        fn receive(&mut self, _now: Instant, take: &mut dyn FnMut(&[u8])) -> bool {
+            self.0.pop_front().map(|packet| take(&packet)).is_some()
         }
-        fn transmit(&mut self, packet: Packet, _now: Instant) {
-            self.0.push_back(packet);
+        fn transmit(&mut self, packet: Outgoing<'_>, _now: Instant) {
+            self.0.push_back(packet.to_packet());
         }
+    }
+
+    fn send(link: &mut dyn Link, packet: &[u8], now: Instant) {
+        link.transmit(packet.into(), now);
+    }
+
+    fn received(link: &mut dyn Link, now: Instant) -> Option<Packet> {
+        let mut received = None;
+        link.receive(now, &mut |packet| received = Some(packet.to_vec()));
+        received
     }
 
     /// A file name of this test's own; the file is removed at the end.
@@ -224,9 +243,9 @@ mod tests {
         let scratch = Scratch::new("directions");
         let mut link = Capture::new(Echo::default(), &scratch.0).expect("a writable temporary directory");
         let now = sys::now();
-        link.transmit(vec![0x45, 1, 2], now);
-        assert_eq!(link.receive(now + Duration::from_micros(7)), Some(vec![0x45, 1, 2]));
-        assert_eq!(link.receive(now), None);
+        link.transmit(Outgoing { headers: &[0x45], payload: [&[1], &[2]], segment: None }, now);
+        assert_eq!(received(&mut link, now + Duration::from_micros(7)), Some(vec![0x45, 1, 2]));
+        assert_eq!(received(&mut link, now), None);
 
         let blocks = scratch.blocks();
         let data = vec![0x45, 1, 2];
@@ -265,9 +284,9 @@ mod tests {
         let now = sys::now();
         let mut first = Capture::new(Echo::default(), &scratch.0).expect("a writable temporary directory");
         let mut second = Capture::new(Echo::default(), &scratch.0).expect("a writable temporary directory");
-        first.transmit(vec![1], now);
-        first.transmit(vec![2], now);
-        second.transmit(vec![3], now);
+        send(&mut first, &[1], now);
+        send(&mut first, &[2], now);
+        send(&mut second, &[3], now);
         let kinds: Vec<String> = scratch
             .blocks()
             .iter()
@@ -288,9 +307,9 @@ mod tests {
             Capture::new(Echo::default(), Path::new("/dev/null")).expect("/dev/null can be written");
         let full = Appender::open(Path::new("/dev/full")).expect("/dev/full can be opened");
         link.file.as_mut().expect("it has just been opened").out = full;
-        link.transmit(vec![0x45], Instant::ZERO);
+        send(&mut link, &[0x45], Instant::ZERO);
         assert!(link.file.is_none());
-        assert_eq!(link.receive(Instant::ZERO), Some(vec![0x45]));
+        assert_eq!(received(&mut link, Instant::ZERO), Some(vec![0x45]));
     }
 
     #[test]

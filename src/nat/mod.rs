@@ -36,8 +36,9 @@ mod work;
 
 use crate::config::Publish;
 use crate::engine::{Engine, Settings};
-use crate::link::{Capabilities, Link, Packet};
+use crate::link::{Capabilities, Link, Outgoing};
 use crate::sys::net;
+use crate::tcp;
 use crate::time::Instant;
 use addresses::Addresses;
 use datagrams::Datagrams;
@@ -73,6 +74,8 @@ pub struct Nat {
     streams: Streams,
     datagrams: Datagrams,
     published: Published,
+    /// Where packets that come in parts are put together.
+    scratch: Vec<u8>,
     shared: Shared,
     /// Packets that may still be given out before the next round.
     budget: usize,
@@ -108,6 +111,9 @@ impl Nat {
             any_address: true,
             offer_incoming: true,
             checksums: false,
+            segmentation: 0,
+            in_memory: true,
+            tcp: tcp::Settings::default(),
             seed,
         };
         Ok(Nat {
@@ -115,6 +121,7 @@ impl Nat {
             streams: Streams::new(),
             datagrams: Datagrams::new(),
             published: Published::open(publish, &shared)?,
+            scratch: Vec::new(),
             shared,
             budget: PACKETS_A_ROUND,
             stepped: false,
@@ -145,8 +152,14 @@ impl Nat {
         self.published.expire(&mut self.shared, now);
     }
 
-    fn packet(&mut self, now: Instant) -> Option<Packet> {
-        self.shared.packet().or_else(|| self.engine.transmit(now))
+    /// Gives a packet that is ready to `take`.
+    fn give(&mut self, now: Instant, take: &mut dyn FnMut(&[u8])) -> bool {
+        if let Some(packet) = self.shared.packet() {
+            take(&packet);
+            return true;
+        }
+        let Nat { engine, scratch, .. } = self;
+        engine.transmit(now, &mut |packet| take(packet.in_one(scratch)))
     }
 
     /// Gives a turn to whatever has work. Whether there was any.
@@ -211,35 +224,11 @@ impl Nat {
             None => self.shared.counters.dropped += 1,
         }
     }
-}
 
-impl Link for Nat {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { mtu: packets::MTU, checksums: false }
-    }
-
-    fn receive(&mut self, now: Instant) -> Option<Packet> {
-        self.step(now);
-        loop {
-            if self.budget == 0 {
-                self.polled = false;
-                self.round(now);
-            }
-            if let Some(packet) = self.packet(now) {
-                self.budget -= 1;
-                return Some(packet);
-            }
-            if !self.round(now) {
-                self.stepped = false;
-                self.polled = false;
-                return None;
-            }
-        }
-    }
-
-    fn transmit(&mut self, packet: Packet, now: Instant) {
+    /// Takes a packet of the program.
+    fn take(&mut self, packet: &[u8], now: Instant) {
         // Nobody but the program sends on this link.
-        let opened = packets::open(&packet).filter(|opened| addresses::is_guest(opened.source));
+        let opened = packets::open(packet).filter(|opened| addresses::is_guest(opened.source));
         match opened {
             Some(Opened { protocol: IpProtocol::Tcp, .. }) => self.engine.receive(packet, now),
             Some(opened @ Opened { protocol: IpProtocol::Udp, .. }) => self.transmit_datagram(&opened, now),
@@ -251,6 +240,40 @@ impl Link for Nat {
             }
             _ => self.shared.counters.dropped += 1,
         }
+    }
+}
+
+impl Link for Nat {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { mtu: packets::MTU, checksums: false, segmentation: 0, in_memory: true }
+    }
+
+    fn receive(&mut self, now: Instant, take: &mut dyn FnMut(&[u8])) -> bool {
+        self.step(now);
+        loop {
+            if self.budget == 0 {
+                self.polled = false;
+                self.round(now);
+            }
+            if self.give(now, take) {
+                self.budget -= 1;
+                return true;
+            }
+            if !self.round(now) {
+                self.stepped = false;
+                self.polled = false;
+                return false;
+            }
+        }
+    }
+
+    fn transmit(&mut self, packet: Outgoing<'_>, now: Instant) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        // Only the program's connections have its address.
+        if !self.engine.receive_parts(&packet, now) {
+            self.take(packet.in_one(&mut scratch), now);
+        }
+        self.scratch = scratch;
     }
 
     fn wake(&self) -> Option<BorrowedFd<'_>> {

@@ -2,11 +2,13 @@
 //! back through the names that the shim interposes. Clock and entropy enter here.
 
 pub mod append;
+pub mod cache;
 pub mod descriptors;
 pub mod net;
 pub mod raw;
 pub mod signals;
 pub mod timer;
+pub mod tun;
 pub mod unix;
 
 use crate::time::Instant;

@@ -1,77 +1,106 @@
-//! TCP connections, one value each. Sans-IO: segments and the time go in, packets come out.
+//! TCP connections, one value each. Sans-IO: segments, the time and the program's bytes go in, segments come out.
 //!
 //! ```text
-//!              segment                                     packet
-//!   engine ──► receive ─► examine ─► smoltcp ─► reshape ─► transmit ──► engine
-//!                         (armour)   socket     (armour)
+//!                 receive.rs       acknowledgement.rs ──► scoreboard.rs ◄── rack.rs rate.rs
+//!   segment ────► acceptable? ───► what has arrived ────► recovery.rs ────► congestion/
+//!                 RFC 5961, PAWS   data.rs
+//!                      └─────────► reassembly.rs ring.rs ──► read_with
+//!
+//!   write_with ─► ring.rs ─► transmit.rs: reset, SYN, retransmission, new data, FIN, acknowledgement ──► segment
+//!                               ▲ how much: recovery.rs congestion/   ▲ when: timers.rs patience.rs
 //! ```
 //!
-//! smoltcp 0.14 is the state machine inside, one `SocketSet` with one socket for each connection; nothing of it
-//! shows outside of this room. Around it lies the *armour* (`armour.rs`): what a peer could break or wedge it with
-//! is kept from it, and what it gets wrong is set right on the way out. Everything that has to do with the end of
-//! a connection is ours: resets (RFC 5961), retransmission limits, keep-alive, user timeout, ICMP errors, TIME-WAIT.
+//! Theory of operation. A connection never decides what to send while it takes a segment: it changes its state, and
+//! `transmit`, asked until it says no, makes one segment at a time of whatever the state calls for then. So what came
+//! together is answered together, an acknowledgement rides on data whenever there is some, and whoever drives the
+//! connection decides in whose turn it sends. Between two events the connection waits for exactly one moment, `deadline`.
 //!
-//! Limits, all smoltcp's: one SACK block sent and none used, a retransmission timeout of at least one second, no
-//! path MTU discovery, urgent data ignored, buffers of a fixed size, no silly window avoidance. On a lossy path it
-//! sends far slower than the kernel (`facts/smoltcp.md` 6).
+//! Where Linux and the RFCs differ, and the limits with their reasons: `docs/tcp.md`.
 #![forbid(unsafe_code)]
 
-mod armour;
+mod acknowledgement;
+mod close;
+pub mod congestion;
 mod context;
+pub mod cookie;
+mod data;
+mod info;
+mod mtu;
+mod open;
+mod options;
+mod patience;
+mod rack;
+mod rate;
+mod reassembly;
+mod receive;
+mod recovery;
+mod ring;
+mod rtt;
+mod scoreboard;
 mod segment;
+mod sequence;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod transmit;
+mod window;
 
-pub use context::Context;
-pub use segment::{Bare, Segment, Sequence};
-pub use timers::KeepAlive;
+pub use congestion::Algorithm;
+pub use context::{Context, PathSettings};
+pub use info::Info;
+pub use options::{HeaderOptions, SackBlocks, Timestamps};
+pub use segment::{Draft, Segment, TCP_HEADER};
+pub use sequence::Sequence;
+pub use settings::{KeepAlive, Options, Settings};
+pub use timers::clock;
 
 use crate::error::Error;
-use crate::link::Packet;
 use crate::time::Instant;
-use armour::{Numbers, Verdict};
-use context::{Spare, smoltcp_time};
-use core::time::Duration;
-use smoltcp::iface::{SocketHandle, SocketSet};
-use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State as Inner};
-use smoltcp::wire::IpEndpoint;
-use std::collections::VecDeque;
+use close::Fin;
+use congestion::Congestion;
+use data::Receiving;
+use info::Tally;
+use mtu::PathMtu;
+use patience::Patience;
+use recovery::Recovery;
+use ring::Ring;
+use rtt::RoundTrip;
+use scoreboard::Scoreboard;
 use std::net::SocketAddr;
 use timers::Timers;
+use transmit::Duty;
 
-/// Bytes of the receive and of the send buffer. Four packets of 64 KiB fill a path in memory, and a larger ring falls
-/// out of the cache: 1 MiB costs a third of the throughput (`facts/smoltcp.md` 4). The pages are the system's
-/// zero page until they are first written.
-pub const BUFFER_BYTES: usize = 256 * 1024;
-
-/// Segments without data in one second with nothing heard and nothing asked: more is a loop inside smoltcp (F2).
-const BARE_SEGMENTS_PER_SECOND: u32 = 200;
-
-/// What a program may set of a connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// TCP_NODELAY
-    pub no_delay: bool,
-    /// SO_KEEPALIVE and its parameters
-    pub keep_alive: Option<KeepAlive>,
-    /// TCP_USER_TIMEOUT
-    pub user_timeout: Option<Duration>,
-}
-
-/// Where a connection stands, as far as its owner must know.
+/// Where a connection stands (RFC 9293 3.3.2). LISTEN is not a connection's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// SYN-SENT
     SynSent,
     /// SYN-RECEIVED
     SynReceived,
-    /// ESTABLISHED to LAST-ACK.
-    Open,
-    /// Both FINs are acknowledged and ours was the first: `time_wait` has what must be remembered.
+    /// ESTABLISHED
+    Established,
+    /// FIN-WAIT-1: entered when the FIN is asked for, as on Linux; it may still wait behind data.
+    FinWait1,
+    /// FIN-WAIT-2
+    FinWait2,
+    /// CLOSE-WAIT
+    CloseWait,
+    /// CLOSING
+    Closing,
+    /// LAST-ACK
+    LastAck,
+    /// TIME-WAIT: both FINs are acknowledged and ours was the first; `time_wait` has what must be remembered.
     TimeWait,
     /// Over; `end` has the reason.
     Closed,
+}
+
+impl State {
+    /// Whether the handshake is done and the connection not over.
+    pub const fn is_synchronized(self) -> bool {
+        !matches!(self, State::SynSent | State::SynReceived | State::Closed)
+    }
 }
 
 /// What remains of a connection in TIME-WAIT.
@@ -83,257 +112,98 @@ pub struct Remains {
     pub next_received: Sequence,
     /// The window field last sent.
     pub window: u16,
+    /// With timestamps: the last one of the peer (TS.Recent), and what is added to our clock.
+    pub timestamps: Option<(u32, u32)>,
+}
+
+/// What the two SYNs agreed on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Agreed {
+    timestamps: bool,
+    sack: bool,
+    /// Snd.Wind.Shift and Rcv.Wind.Shift (RFC 7323 2.3), when both offered it.
+    shifts: Option<(u8, u8)>,
+}
+
+/// The sending side.
+#[derive(Debug)]
+struct Sending {
+    /// SND.UNA
+    unacknowledged: Sequence,
+    /// SND.NXT; never goes back.
+    next: Sequence,
+    /// SND.UNA as an offset in the stream that never wraps.
+    offset: u64,
+    /// SND.UNA + SND.WND
+    edge: Sequence,
+    /// The largest window that the peer ever offered (Max.SND.WND).
+    window_max: u32,
+    /// SND.WL1
+    window_sequence: Sequence,
+    /// SND.WL2
+    window_acknowledgement: Sequence,
+    /// Data from SND.UNA on.
+    ring: Ring,
+    /// The most bytes that the ring may hold.
+    limit: usize,
+    /// The MSS that the peer announced.
+    peer_mss: u32,
+    /// Bytes of data of a full segment now: Eff.snd.MSS (RFC 9293 3.7.1).
+    mss: u32,
+    fin: Fin,
+    /// Behind the urgent data (SND.UP).
+    urgent: Option<Sequence>,
+    /// The end of the last segment sent that was not full.
+    small_end: Sequence,
+    last_sent: Instant,
+    /// When the next segment may go, where the controller paces.
+    pace: Instant,
+    /// The congestion window held data back until this is acknowledged.
+    limited_until: Option<Sequence>,
+    /// The most bytes in flight since the last round began.
+    in_flight_max: u32,
+    round_end: Sequence,
 }
 
 /// One TCP connection.
+#[derive(Debug)]
 pub struct Connection {
-    sockets: SocketSet<'static>,
-    handle: SocketHandle,
     local: SocketAddr,
     remote: SocketAddr,
-    options: Options,
-    numbers: Numbers,
-    timers: Timers,
-    /// Packets that wait to go out before anything smoltcp has to send.
-    replies: VecDeque<Packet>,
-    /// FIN asked for before the handshake was done.
-    close_pending: bool,
-    /// How it ended. smoltcp's socket is not polled from then on; what was received can still be read.
+    state: State,
+    /// How it ended. What was received can still be read.
     outcome: Option<Result<(), Error>>,
     /// The last ICMP error that did not end it: the reason to give if it times out.
     soft_error: Option<Error>,
-    poll_at: Option<Instant>,
-    bare_sent: u32,
-    bare_since: Instant,
+    options: Options,
+    agreed: Agreed,
+    /// What is added to the clock to make our timestamps.
+    timestamp_offset: u32,
+    /// ISS and IRS
+    initial_sent: Sequence,
+    initial_received: Sequence,
+    sending: Sending,
+    receiving: Receiving,
+    scoreboard: Scoreboard,
+    recovery: Recovery,
+    rtt: RoundTrip,
+    congestion: Box<dyn Congestion>,
+    path_mtu: PathMtu,
+    /// Bytes of data of a full segment, were it not for a search of the path MTU.
+    largest_segment: u32,
+    timers: Timers,
+    patience: Patience,
+    /// What is to be sent besides data.
+    duty: Duty,
+    /// The window shift that our SYN offers.
+    own_shift: u8,
+    tally: Tally,
 }
 
 impl Connection {
-    fn new(
-        context: &mut Context,
-        local: SocketAddr,
-        remote: SocketAddr,
-        options: Options,
-        now: Instant,
-    ) -> Connection {
-        let (mut sockets, handle) = context.spare().unwrap_or_else(|| {
-            let ring = || SocketBuffer::new(vec![0; BUFFER_BYTES]);
-            let mut sockets = SocketSet::new(Vec::with_capacity(1));
-            let handle = sockets.add(Socket::new(ring(), ring()));
-            (sockets, handle)
-        });
-        let socket = sockets.get_mut::<Socket>(handle);
-        socket.set_nagle_enabled(!options.no_delay);
-        // smoltcp's delay holds the acknowledgement of a single large segment back for its whole length. Without
-        // it one acknowledgement answers whatever came since the last `transmit`.
-        socket.set_ack_delay(None);
-        // A path without checksums is memory: nobody shares it, and a congestion window would only add round trips.
-        socket.set_congestion_control(match context.checksums() {
-            true => CongestionControl::Cubic,
-            false => CongestionControl::None,
-        });
-        Connection {
-            sockets,
-            handle,
-            local,
-            remote,
-            options,
-            numbers: Numbers::default(),
-            timers: Timers::new(now),
-            replies: VecDeque::new(),
-            close_pending: false,
-            outcome: None,
-            soft_error: None,
-            poll_at: Some(now),
-            bare_sent: 0,
-            bare_since: now,
-        }
-    }
-
-    /// Its socket, to be opened anew; None when it did not end in order.
-    fn into_spare(mut self) -> Option<Spare> {
-        self.socket_mut().abort();
-        (self.outcome == Some(Ok(()))).then_some((self.sockets, self.handle))
-    }
-
-    /// A connection that sends a SYN with `sequence` as its initial sequence number.
-    pub fn connect(
-        context: &mut Context,
-        local: SocketAddr,
-        remote: SocketAddr,
-        sequence: Sequence,
-        options: Options,
-        now: Instant,
-    ) -> Connection {
-        let mut connection = Connection::new(context, local, remote, options, now);
-        let Connection { sockets, handle, .. } = &mut connection;
-        let socket = sockets.get_mut::<Socket>(*handle);
-        let opened = context.drawing(sequence, |interface, _| {
-            socket.connect(interface.context(), IpEndpoint::from(remote), IpEndpoint::from(local))
-        });
-        if !matches!(opened, Some(Ok(()))) {
-            connection.outcome = Some(Err(Error::Broken));
-        }
-        connection
-    }
-
-    /// The connection that a SYN asks for, in SYN-RECEIVED.
-    pub fn accept(
-        context: &mut Context,
-        packet: Packet,
-        segment: &Segment,
-        sequence: Sequence,
-        options: Options,
-        now: Instant,
-    ) -> Connection {
-        let mut connection = Connection::new(context, segment.destination, segment.source, options, now);
-        let Connection { sockets, handle, .. } = &mut connection;
-        let listening = sockets.get_mut::<Socket>(*handle).listen(segment.destination.port());
-        let taken = context.drawing(sequence, |interface, device| {
-            device.put(packet);
-            interface.poll_ingress_single(smoltcp_time(now), device, sockets);
-        });
-        connection.collect(context);
-        if listening.is_err() || taken.is_none() || connection.inner() != Inner::SynReceived {
-            connection.outcome = Some(Err(Error::Broken));
-        }
-        connection.numbers.learn_peer(segment);
-        connection
-    }
-
-    // ---- segments and time
-
-    /// Takes a segment of this connection, whose packet it is in.
-    pub fn receive(&mut self, context: &mut Context, mut packet: Packet, segment: &Segment, now: Instant) {
-        if self.outcome.is_some() {
-            return context.recycle(packet);
-        }
-        self.timers.heard(now);
-        self.bare_sent = 0;
-        match self.examine(segment, now) {
-            Verdict::Deliver => {}
-            Verdict::Drop => return context.recycle(packet),
-            Verdict::Acknowledge => {
-                self.acknowledge(context.checksums());
-                return context.recycle(packet);
-            }
-            Verdict::End(error) => {
-                self.end_with(error);
-                return context.recycle(packet);
-            }
-        }
-        self.reshape_incoming(&mut packet, segment);
-        self.deliver(context, packet, segment, now);
-    }
-
-    fn deliver(&mut self, context: &mut Context, packet: Packet, segment: &Segment, now: Instant) {
-        let was = self.inner();
-        let acknowledged = self.first_unacknowledged();
-        if !context.deliver(&mut self.sockets, packet, now) {
-            return self.broken(context);
-        }
-        self.collect(context);
-        if was == Inner::SynSent && self.inner() != Inner::SynSent {
-            self.numbers.learn_peer(segment);
-        }
-        self.timers.answered(
-            self.first_unacknowledged() != acknowledged || segment.window == 0,
-            self.outstanding(),
-            now,
-        );
-        if self.inner() == Inner::Closed {
-            self.outcome = Some(if was == Inner::LastAck { Ok(()) } else { Err(Error::Broken) });
-        }
-    }
-
-    /// The next packet to send; None when there is none until something happens or `deadline` comes.
-    pub fn transmit(&mut self, context: &mut Context, now: Instant) -> Option<Packet> {
-        if let Some(packet) = self.replies.pop_front() {
-            return Some(packet);
-        }
-        if self.outcome.is_some() {
-            return None;
-        }
-        if self.close_pending && self.socket().may_send() {
-            self.close_pending = false;
-            self.socket_mut().close();
-        }
-        self.dispatch(context, now);
-        if let Some(packet) = self.replies.pop_front() {
-            return Some(packet);
-        }
-        if self.outcome.is_none() {
-            self.rest(context, now);
-        }
-        None
-    }
-
-    fn dispatch(&mut self, context: &mut Context, now: Instant) {
-        if !context.dispatch(&mut self.sockets, now) {
-            return self.broken(context);
-        }
-        let before = self.numbers.bare_segments();
-        self.collect(context);
-        self.bare_sent += self.numbers.bare_segments() - before;
-        if now - self.bare_since > Duration::from_secs(1) {
-            self.bare_since = now;
-            self.bare_sent = 0;
-        }
-        if self.bare_sent > BARE_SEGMENTS_PER_SECOND {
-            self.broken(context);
-        }
-    }
-
-    /// Nothing more to send: settles when smoltcp is to be polled again.
-    fn rest(&mut self, context: &mut Context, now: Instant) {
-        self.timers.waits(self.outstanding(), self.inner() == Inner::FinWait2, now);
-        self.poll_at = match context.poll_at(&self.sockets, now) {
-            Ok(at) => at,
-            Err(_) => return self.broken(context),
-        };
-        if self.poll_at.is_none() && self.outstanding() {
-            self.revive(context, now);
-        }
-        // What smoltcp wants at once and then does not do must not turn the caller's loop into a spin.
-        self.poll_at = self.poll_at.map(|at| if at <= now { now + Duration::from_millis(10) } else { at });
-    }
-
-    /// When `transmit` and `advance` must be called though nothing happened.
-    pub fn deadline(&self) -> Option<Instant> {
-        if self.outcome.is_some() {
-            return None;
-        }
-        [self.poll_at, self.timers.deadline(self.phase(), &self.options)].into_iter().flatten().min()
-    }
-
-    /// Runs our own timers: what has waited long enough ends here.
-    pub fn advance(&mut self, context: &mut Context, now: Instant) {
-        if self.outcome.is_some() {
-            return;
-        }
-        match self.timers.expire(self.phase(), &self.options, now) {
-            timers::Expiry::None => {}
-            timers::Expiry::Probe => self.probe(context.checksums()),
-            timers::Expiry::TimedOut { reset } => {
-                if reset {
-                    self.send_reset(context.checksums());
-                }
-                self.end_with(self.soft_error.unwrap_or(Error::TimedOut));
-            }
-            timers::Expiry::Forgotten => self.outcome = Some(Ok(())),
-        }
-    }
-
-    // ---- what the owner asks
-
     /// Where it stands.
     pub fn state(&self) -> State {
-        match (self.outcome, self.inner()) {
-            (Some(_), _) | (None, Inner::Closed | Inner::Listen) => State::Closed,
-            (None, Inner::SynSent) => State::SynSent,
-            (None, Inner::SynReceived) => State::SynReceived,
-            (None, Inner::TimeWait) => State::TimeWait,
-            (None, _) => State::Open,
-        }
+        if self.outcome.is_some() { State::Closed } else { self.state }
     }
 
     /// Why a Closed connection ended; None for an orderly end.
@@ -341,195 +211,157 @@ impl Connection {
         self.outcome.and_then(Result::err)
     }
 
-    /// What TIME-WAIT must remember.
-    pub fn time_wait(&self) -> Option<Remains> {
-        (self.state() == State::TimeWait).then(|| Remains {
-            next_sent: self.numbers.highest_sent(),
-            next_received: self.next_received(),
-            window: self.numbers.window(),
-        })
-    }
-
-    /// The connection has gone over to a TIME-WAIT entry: it is over in order, and what was received can be read.
-    pub fn retire(&mut self) {
-        self.outcome = Some(Ok(()));
-        self.replies.clear();
-    }
-
     /// Bytes received and not read.
     pub fn readable(&self) -> usize {
-        self.socket().recv_queue()
+        self.receiving.ring.length()
     }
 
     /// Whether the peer's FIN has come, whatever is still to be read before it.
     pub fn fin_received(&self) -> bool {
-        matches!(self.inner(), Inner::CloseWait | Inner::Closing | Inner::LastAck | Inner::TimeWait)
-            || self.outcome == Some(Ok(()))
+        self.receiving.finished
     }
 
     /// Free bytes of the send buffer; 0 when nothing can be written any more, or not yet.
     pub fn room(&self) -> usize {
-        let socket = self.socket();
-        match self.outcome.is_none() && !self.close_pending && socket.may_send() {
-            true => socket.send_capacity() - socket.send_queue(),
-            false => 0,
+        let open = matches!(self.state, State::Established | State::CloseWait);
+        if self.outcome.is_some() || !open || self.sending.fin.is_asked() {
+            return 0;
+        }
+        let free = self.sending.limit.saturating_sub(self.sending.ring.length());
+        match self.options.not_sent_low_water {
+            Some(low_water) => free.min(low_water.saturating_sub(self.unsent())),
+            None => free,
         }
     }
 
     /// Bytes written and not acknowledged.
     pub fn unacknowledged(&self) -> usize {
-        self.socket().send_queue()
+        self.sending.ring.length()
     }
 
     /// Whether data or a FIN of ours waits for the peer, or soon will.
     pub fn outstanding(&self) -> bool {
         self.outcome.is_none()
-            && (self.close_pending
-                || self.socket().send_queue() > 0
-                || matches!(
-                    self.inner(),
-                    Inner::SynSent | Inner::SynReceived | Inner::FinWait1 | Inner::Closing | Inner::LastAck
-                ))
+            && (self.sending.ring.length() > 0
+                || self.sending.fin.is_asked() && !matches!(self.state, State::FinWait2 | State::TimeWait)
+                || matches!(self.state, State::SynSent | State::SynReceived))
     }
 
-    /// Effective maximum segment size in bytes on `context`.
-    pub fn mss(&self, context: &Context) -> usize {
-        const TCP_HEADER: usize = 20;
-        let ours = context.mtu() - crate::ip::header_length(&self.local.ip()) - TCP_HEADER;
-        ours.min(self.numbers.peer_mss())
+    /// Effective maximum segment size in bytes: data of a full segment.
+    pub fn mss(&self) -> usize {
+        self.sending.mss as usize
     }
 
-    /// Offers received bytes to `take`, in slices, until it takes fewer than offered or none are left.
-    pub fn read_with(&mut self, take: &mut dyn FnMut(&[u8]) -> usize) -> usize {
+    /// Bytes written and never sent.
+    fn unsent(&self) -> usize {
+        let sent = self.sending.next.distance(self.sending.unacknowledged) as usize;
+        self.sending.ring.length().saturating_sub(sent)
+    }
+
+    /// Offers received bytes to `take`, in slices, until it takes fewer than offered or none are left. Reading opens
+    /// the window.
+    pub fn read_with(
+        &mut self,
+        context: &mut Context,
+        now: Instant,
+        take: &mut dyn FnMut(&[u8]) -> usize,
+    ) -> usize {
         let mut total = 0;
-        loop {
-            let taken = self.socket_mut().recv(|bytes| {
-                let taken = if bytes.is_empty() { 0 } else { take(bytes).min(bytes.len()) };
-                (taken, (taken, taken < bytes.len() || bytes.is_empty()))
-            });
-            let Ok((taken, done)) = taken else { break };
+        while self.receiving.ring.length() > 0 {
+            let [first, _] = self.receiving.readable(self.options.urgent_inline);
+            let offered = first.len();
+            let taken = if offered > 0 { take(first).min(offered) } else { 0 };
+            self.receiving.consume(taken);
             total += taken;
-            if done {
+            // A read that has something stops at the mark (tcp(7)).
+            let stepped = offered == 0 && total == 0 && self.receiving.skip_urgent();
+            if taken < offered || offered == 0 && !stepped || total > 0 && self.receiving.is_at_mark() {
                 break;
             }
         }
-        self.numbers.read(total);
-        self.bare_sent = 0;
+        if total > 0 {
+            self.was_read(context, total, now);
+        }
         total
     }
 
     /// Offers free space of the send buffer to `fill`, in slices, until it fills less than offered or none is left.
-    pub fn write_with(&mut self, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> usize {
+    pub fn write_with(&mut self, context: &mut Context, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> usize {
         let mut total = 0;
-        while self.room() > 0 {
-            let filled = self.socket_mut().send(|bytes| {
-                let filled = fill(bytes).min(bytes.len());
-                (filled, (filled, filled < bytes.len()))
-            });
-            let Ok((filled, done)) = filled else { break };
+        loop {
+            let room = self.room();
+            if room == 0 {
+                break;
+            }
+            let ring = &mut self.sending.ring;
+            if ring.length() == ring.capacity() {
+                ring.reserve(&mut context.pool, ring.length() + 1);
+            }
+            let free = ring.free();
+            let offered = free.len().min(room);
+            let filled = fill(&mut free[..offered]).min(offered);
+            ring.extend(filled);
             total += filled;
-            if done {
+            if filled < offered {
                 break;
             }
         }
-        self.numbers.wrote(total);
-        self.bare_sent = 0;
+        if self.sending.ring.length() == 0 {
+            self.sending.ring.clear(&mut context.pool);
+        }
         total
     }
 
-    /// FIN behind what was written; before the handshake is done, once it is: smoltcp's own `close` then either
-    /// forgets the connection or never sends the FIN.
-    pub fn close(&mut self) {
-        if self.outcome.is_none() {
-            self.close_pending =
-                self.socket().may_send() || matches!(self.state(), State::SynSent | State::SynReceived);
+    /// Writes the one byte of urgent data (send(2), MSG_OOB), behind what was written. False when there is no room.
+    pub fn write_urgent(&mut self, context: &mut Context, byte: u8) -> bool {
+        let mut bytes = Some(byte);
+        let written = self.write_with(context, &mut |room| match (bytes.take(), room.first_mut()) {
+            (Some(byte), Some(place)) => {
+                *place = byte;
+                1
+            }
+            _ => 0,
+        });
+        if written > 0 {
+            let end = self.sending.unacknowledged + self.sending.ring.length() as u32;
+            self.sending.urgent = Some(end);
         }
+        written > 0
     }
 
-    /// Nobody reads or writes any more: `close`, and limits on how long the rest may take.
-    pub fn orphan(&mut self, now: Instant) {
-        self.timers.orphan(now);
-        self.close();
-    }
-
-    /// RST, and over. The peer of a connection that it knows nothing of yet gets none.
-    pub fn abort(&mut self, checksums: bool) {
-        if self.outcome.is_none() {
-            self.send_reset(checksums);
-            self.end_with(Error::ConnectionAborted);
-        }
-    }
-
-    /// An ICMP error quoted a segment of this connection with `sequence`. It ends a connection that is being made,
-    /// as on Linux; later it is only the reason to give if the connection times out (RFC 5461).
-    pub fn unreachable(&mut self, error: Error, sequence: Sequence) {
-        let sent = self.first_unacknowledged()..self.numbers.highest_sent();
-        // RFC 5927 4.1: whoever does not see our segments cannot guess their numbers.
-        if self.outcome.is_some() || sequence.before(sent.start) || sequence.after(sent.end) {
-            return;
-        }
-        match self.state() {
-            State::SynSent => self.end_with(error),
-            _ => self.soft_error = Some(error),
-        }
+    /// The byte of urgent data that the peer sent last, taken out of line; once.
+    pub fn read_urgent(&mut self) -> Option<u8> {
+        self.receiving.urgent_byte.take()
     }
 
     /// Changes what the program may set.
-    pub fn set_options(&mut self, options: Options) {
-        self.options = options;
-        self.socket_mut().set_nagle_enabled(!options.no_delay);
-    }
-
-    // ---- the socket inside
-
-    fn socket(&self) -> &Socket<'static> {
-        self.sockets.get::<Socket>(self.handle)
-    }
-
-    fn socket_mut(&mut self) -> &mut Socket<'static> {
-        self.sockets.get_mut::<Socket>(self.handle)
-    }
-
-    fn inner(&self) -> Inner {
-        self.socket().state()
-    }
-
-    fn phase(&self) -> timers::Phase {
-        match self.inner() {
-            Inner::SynSent => timers::Phase::SynSent,
-            Inner::SynReceived => timers::Phase::SynReceived,
-            _ => timers::Phase::Open,
+    pub fn set_options(&mut self, context: &Context, options: Options, now: Instant) {
+        let before = core::mem::replace(&mut self.options, options);
+        if options.keep_alive != before.keep_alive {
+            self.patience.keep_alive_is_set(now);
         }
-    }
-
-    /// RCV.NXT, counted: smoltcp does not tell.
-    fn next_received(&self) -> Sequence {
-        self.numbers.next_received(self.readable(), self.fin_received())
-    }
-
-    /// SND.UNA, counted: smoltcp does not tell.
-    fn first_unacknowledged(&self) -> Sequence {
-        let syn = !matches!(self.inner(), Inner::SynSent | Inner::SynReceived);
-        let fin = matches!(self.inner(), Inner::FinWait2 | Inner::TimeWait);
-        self.numbers.first_unacknowledged(self.socket().send_queue(), syn, fin)
-    }
-
-    /// Takes over what smoltcp sent, through the armour.
-    fn collect(&mut self, context: &mut Context) {
-        while let Some(mut packet) = context.sent() {
-            self.numbers.reshape_outgoing(&mut packet, self.local, self.remote, context.checksums());
-            self.replies.push_back(packet);
+        if options.congestion != before.congestion {
+            self.congestion = context.controller(&options, self.sending.mss);
         }
+        if options.quick_ack && !before.quick_ack {
+            self.receiving.acknowledge_quickly();
+        }
+        if options.receive_buffer != before.receive_buffer {
+            self.receiving.set_limits(context.receive_limits(&options));
+        }
+        self.limit_sending(context);
+        self.fit_segments(context);
     }
 
-    fn end_with(&mut self, error: Error) {
-        self.outcome = Some(Err(error));
+    /// Gives the memory of its buffers back for others to use.
+    pub fn recycle(&mut self, context: &mut Context) {
+        self.sending.ring.clear(&mut context.pool);
+        self.receiving.ring.clear(&mut context.pool);
+        self.scoreboard.release(&mut context.records);
     }
 
-    /// smoltcp panicked or runs in circles: this connection dies, and nothing else.
-    fn broken(&mut self, context: &Context) {
-        self.replies.clear();
-        self.send_reset(context.checksums());
-        self.end_with(Error::Broken);
+    /// How much the send buffer may hold now.
+    fn limit_sending(&mut self, context: &Context) {
+        self.sending.limit = context.send_limit(&self.options, self.congestion.window());
     }
 }

@@ -1,51 +1,26 @@
-//! One TCP segment as its header shows it, and sequence numbers (RFC 9293 3.1, 3.4).
+//! One TCP segment as its header shows it (RFC 9293 3.1), and the headers that we write.
 #![forbid(unsafe_code)]
 
+use super::options::{HeaderOptions, OPTIONS_MAX};
+use super::sequence::Sequence;
 use crate::ip::{self, Fault, Header, Protocol};
 use crate::link::Packet;
-use core::ops::{Add, Sub};
-use smoltcp::wire::{TcpOption, TcpPacket, TcpSeqNumber};
+use core::ops::Range;
+use smoltcp::wire::TcpSeqNumber;
 use std::net::SocketAddr;
 
-/// A sequence number: modulo 2^32, compared by the shorter way round.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Sequence(pub u32);
+/// A TCP header without options.
+pub const TCP_HEADER: usize = 20;
 
-impl Sequence {
-    /// Whether `self` comes before `other`.
-    pub const fn before(self, other: Sequence) -> bool {
-        (self.0.wrapping_sub(other.0) as i32) < 0
-    }
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const PSH: u8 = 8;
+const ACK: u8 = 16;
+const URG: u8 = 32;
 
-    /// Whether `self` comes after `other`.
-    pub const fn after(self, other: Sequence) -> bool {
-        other.before(self)
-    }
-
-    /// The number before.
-    pub const fn minus_one(self) -> Sequence {
-        Sequence(self.0.wrapping_sub(1))
-    }
-
-    /// The later of the two.
-    pub const fn later(self, other: Sequence) -> Sequence {
-        if self.before(other) { other } else { self }
-    }
-}
-
-impl Add<u32> for Sequence {
-    type Output = Sequence;
-    fn add(self, length: u32) -> Sequence {
-        Sequence(self.0.wrapping_add(length))
-    }
-}
-
-impl Sub for Sequence {
-    type Output = u32;
-    fn sub(self, earlier: Sequence) -> u32 {
-        self.0.wrapping_sub(earlier.0)
-    }
-}
+/// The most bytes that `Header` writes: IPv6, TCP, all options.
+pub(super) const HEADERS_MAX: usize = 40 + TCP_HEADER + OPTIONS_MAX;
 
 impl From<TcpSeqNumber> for Sequence {
     fn from(number: TcpSeqNumber) -> Sequence {
@@ -76,60 +51,67 @@ pub struct Segment {
     pub fin: bool,
     /// RST flag
     pub rst: bool,
+    /// PSH flag
+    pub push: bool,
+    /// The urgent pointer, when the URG flag is set.
+    pub urgent: Option<u16>,
     /// The window field as it stands, not scaled.
     pub window: u16,
-    /// Window scale option, read on a SYN only.
-    pub window_scale: Option<u8>,
-    /// Maximum segment size option, read on a SYN only.
-    pub mss: Option<u16>,
     /// Bytes of data.
     pub payload: usize,
-    /// Where the TCP header starts in the packet.
-    pub offset: usize,
+    /// Where the data starts in the packet.
+    pub payload_offset: usize,
+    /// Options
+    pub options: HeaderOptions,
 }
 
 impl Segment {
     /// Reads the segment in `packet`. Contradicting flags (SYN with FIN or RST) and port 0 are malformed.
     pub fn parse(packet: &[u8], header: &Header, verify: bool) -> Result<Segment, Fault> {
         let bytes = packet.get(header.payload.clone()).ok_or(Fault::Malformed)?;
-        let tcp = TcpPacket::new_checked(bytes).map_err(|_| Fault::Malformed)?;
         if verify && ip::transport_sum(header.source, header.destination, Protocol::Tcp, bytes) != u16::MAX {
+            // Whatever else is wrong with it: its length is counted in the sum.
             return Err(Fault::Checksum);
         }
-        let flags = [tcp.syn(), tcp.fin(), tcp.rst()];
-        if flags.iter().filter(|flag| **flag).count() > 1 || tcp.src_port() == 0 || tcp.dst_port() == 0 {
-            return Err(Fault::Malformed);
-        }
-        let mut segment = Segment {
-            source: SocketAddr::new(header.source, tcp.src_port()),
-            destination: SocketAddr::new(header.destination, tcp.dst_port()),
-            sequence: tcp.seq_number().into(),
-            acknowledgement: tcp.ack().then(|| tcp.ack_number().into()),
-            syn: tcp.syn(),
-            fin: tcp.fin(),
-            rst: tcp.rst(),
-            window: tcp.window_len(),
-            window_scale: None,
-            mss: None,
-            payload: bytes.len() - usize::from(tcp.header_len()),
-            offset: header.payload.start,
-        };
-        if segment.syn {
-            segment.read_options(tcp.options());
-        }
-        Ok(segment)
+        Segment::parse_front(bytes, header)
     }
 
-    fn read_options(&mut self, mut options: &[u8]) {
-        while let Ok((rest, option)) = TcpOption::parse(options) {
-            match option {
-                TcpOption::EndOfList => return,
-                TcpOption::WindowScale(shift) => self.window_scale = Some(shift.min(14)),
-                TcpOption::MaxSegmentSize(size) => self.mss = Some(size),
-                _ => {}
-            }
-            options = rest;
+    /// `parse`, unverified, of a segment of which `bytes` is the beginning, with the whole header.
+    pub fn parse_front(bytes: &[u8], header: &Header) -> Result<Segment, Fault> {
+        let words = bytes.as_chunks().0.first_chunk().ok_or(Fault::Malformed)?;
+        let [ports, number, acknowledged, control, urgent] = words.map(u32::from_be_bytes);
+        let (header_length, flags) = ((control >> 28) as usize * 4, (control >> 16) as u8);
+        let options = bytes.get(TCP_HEADER..header_length).ok_or(Fault::Malformed)?;
+        let (source, destination) = ((ports >> 16) as u16, ports as u16);
+        if (flags & (SYN | FIN | RST)).count_ones() > 1 || source == 0 || destination == 0 {
+            return Err(Fault::Malformed);
         }
+        let syn = flags & SYN != 0;
+        Ok(Segment {
+            source: SocketAddr::new(header.source, source),
+            destination: SocketAddr::new(header.destination, destination),
+            sequence: Sequence(number),
+            acknowledgement: (flags & ACK != 0).then_some(Sequence(acknowledged)),
+            syn,
+            fin: flags & FIN != 0,
+            rst: flags & RST != 0,
+            push: flags & PSH != 0,
+            urgent: (flags & URG != 0).then_some(urgent as u16),
+            window: control as u16,
+            payload: header.payload.len().saturating_sub(header_length),
+            payload_offset: header.payload.start + header_length,
+            options: HeaderOptions::parse(options, syn),
+        })
+    }
+
+    /// Where the data lies in the packet.
+    pub fn payload_range(&self) -> Range<usize> {
+        self.payload_offset..self.payload_offset + self.payload
+    }
+
+    /// The data, in the packet that was parsed.
+    pub fn payload_in<'a>(&self, packet: &'a [u8]) -> &'a [u8] {
+        packet.get(self.payload_range()).unwrap_or_default()
     }
 
     /// SEG.LEN: the sequence numbers it occupies, SYN and FIN counted.
@@ -152,44 +134,105 @@ impl Segment {
             Some(acknowledged) => (acknowledged, None),
             None => (Sequence(0), Some(self.end())),
         };
-        let reset = Bare { rst: true, sequence, acknowledgement, window: 0 };
+        let reset = Draft { rst: true, ..Draft::bare(sequence, acknowledgement, 0) };
         Some(reset.build(self.destination, self.source, checksums))
     }
 }
 
-/// A segment without data or options that we make ourselves: an acknowledgement or a reset.
+/// A header that we write.
 #[derive(Clone, Copy, Debug)]
-pub struct Bare {
-    /// RST flag
-    pub rst: bool,
+pub struct Draft {
     /// SEG.SEQ
     pub sequence: Sequence,
     /// SEG.ACK; the ACK flag is set when there is one.
     pub acknowledgement: Option<Sequence>,
     /// The window field, scaled already.
     pub window: u16,
+    /// SYN flag
+    pub syn: bool,
+    /// FIN flag
+    pub fin: bool,
+    /// RST flag
+    pub rst: bool,
+    /// PSH flag
+    pub push: bool,
+    /// The urgent pointer; the URG flag is set when there is one.
+    pub urgent: Option<u16>,
+    /// Options
+    pub options: HeaderOptions,
 }
 
-impl Bare {
-    /// The packet that carries it.
+impl Draft {
+    /// A segment without data, flags or options.
+    pub fn bare(sequence: Sequence, acknowledgement: Option<Sequence>, window: u16) -> Draft {
+        Draft {
+            sequence,
+            acknowledgement,
+            window,
+            syn: false,
+            fin: false,
+            rst: false,
+            push: false,
+            urgent: None,
+            options: HeaderOptions::default(),
+        }
+    }
+
+    /// The packet that carries it without data.
     pub fn build(&self, source: SocketAddr, destination: SocketAddr, checksums: bool) -> Packet {
-        const LENGTH: usize = 20;
-        let mut packet = ip::build(source.ip(), destination.ip(), Protocol::Tcp, LENGTH, checksums);
-        let offset = packet.len() - LENGTH;
-        let mut tcp = TcpPacket::new_unchecked(&mut packet[offset..]);
-        tcp.set_src_port(source.port());
-        tcp.set_dst_port(destination.port());
-        tcp.set_seq_number(self.sequence.into());
-        tcp.set_header_len(LENGTH as u8);
-        tcp.set_rst(self.rst);
-        tcp.set_window_len(self.window);
-        if let Some(acknowledged) = self.acknowledgement {
-            tcp.set_ack(true);
-            tcp.set_ack_number(acknowledged.into());
-        }
+        let mut headers = [0; HEADERS_MAX];
+        let length = self.write(&mut headers, source, destination, [&[], &[]], checksums);
+        headers[..length].to_vec()
+    }
+
+    /// Writes the IP and TCP headers in front of `payload`; returns their length.
+    pub(super) fn write(
+        &self,
+        headers: &mut [u8; HEADERS_MAX],
+        source: SocketAddr,
+        destination: SocketAddr,
+        payload: [&[u8]; 2],
+        checksums: bool,
+    ) -> usize {
+        let header_length = TCP_HEADER + self.options.length();
+        let data = payload[0].len() + payload[1].len();
+        let start = ip::write_header(
+            headers,
+            source.ip(),
+            destination.ip(),
+            Protocol::Tcp,
+            header_length + data,
+            checksums,
+        );
+        let end = start + header_length;
+        let header = headers[start..end].first_chunk_mut().expect("there is room for the longest headers");
+        self.write_fixed(header, source.port(), destination.port(), header_length);
+        self.options.write(&mut headers[start + TCP_HEADER..end]);
         if checksums {
-            tcp.fill_checksum(&source.ip().into(), &destination.ip().into());
+            let (header, [first, second]) = (&headers[start..end], payload);
+            let pieces = [header, first, second];
+            let sum = !ip::transport_sum_of(source.ip(), destination.ip(), Protocol::Tcp, &pieces);
+            headers[start + 16..start + 18].copy_from_slice(&sum.to_be_bytes());
         }
-        packet
+        end
+    }
+
+    /// The header without options and checksum.
+    fn write_fixed(&self, header: &mut [u8; TCP_HEADER], source: u16, destination: u16, length: usize) {
+        let [s0, s1] = source.to_be_bytes();
+        let [d0, d1] = destination.to_be_bytes();
+        let [n0, n1, n2, n3] = self.sequence.0.to_be_bytes();
+        let [a0, a1, a2, a3] = self.acknowledgement.unwrap_or_default().0.to_be_bytes();
+        let [w0, w1] = self.window.to_be_bytes();
+        let [u0, u1] = self.urgent.unwrap_or_default().to_be_bytes();
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let flags = flag(self.fin, FIN)
+            | flag(self.syn, SYN)
+            | flag(self.rst, RST)
+            | flag(self.push, PSH)
+            | flag(self.acknowledgement.is_some(), ACK)
+            | flag(self.urgent.is_some(), URG);
+        let offset = (length as u8 / 4) << 4;
+        *header = [s0, s1, d0, d1, n0, n1, n2, n3, a0, a1, a2, a3, offset, flags, w0, w1, 0, 0, u0, u1];
     }
 }

@@ -1,144 +1,241 @@
-//! The timers that end a connection, with Linux's limits. smoltcp has none that can be used: it sends a SYN and
-//! retransmits data for ever, its one timeout ends healthy idle connections, and it cannot count keep-alive probes.
-//! When to retransmit is smoltcp's; when to give up is decided here.
+//! The timers of a connection that send something: retransmission, tail loss probe, reordering, zero-window probe,
+//! delayed acknowledgement, cork. Those that end it are in `patience`.
+//!
+//! One loss timer runs at a time (RFC 8985 7.1): the time-out, the probe before it, or the window probe, which needs it
+//! only when nothing is in flight. The reordering timer of RACK is earlier than any of them by its nature.
 #![forbid(unsafe_code)]
 
-use super::Options;
+use super::Connection;
+use super::context::Context;
+use super::patience::Expiry;
+use super::recovery::Phase;
+use super::transmit::Probe;
+use crate::error::Error;
 use crate::time::Instant;
 use core::time::Duration;
 
-/// Six retransmissions of a SYN: tcp_syn_retries of tcp(7), 1 + 2 + 4 + … + 64 seconds.
-const SYN_TIMEOUT: Duration = Duration::from_secs(127);
-/// Five retransmissions of a SYN-ACK: tcp_synack_retries, 1 + 2 + … + 32 seconds.
-const SYN_ACK_TIMEOUT: Duration = Duration::from_secs(63);
-/// Fifteen retransmissions of data: tcp_retries2's "924.6 seconds".
-const DATA_TIMEOUT: Duration = Duration::from_millis(924_600);
-/// Eight retransmissions of what nobody owns any more: tcp_orphan_retries.
-const ORPHAN_TIMEOUT: Duration = Duration::from_secs(102);
-/// FIN-WAIT-2 that nobody owns: tcp_fin_timeout.
-const FIN_WAIT_2_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an acknowledgement may wait for company: Linux's TCP_DELACK_MIN; RFC 9293 3.8.6.3 allows 500 ms.
+pub(super) const DELAYED_ACKNOWLEDGEMENT: Duration = Duration::from_millis(40);
+/// What a peer may delay an acknowledgement by (RFC 8985 7.2, WCDelAckT).
+const PEER_DELAY_MICROS: u64 = 200_000;
+/// tcp(7), TCP_CORK: "a 200 millisecond ceiling".
+pub(super) const CORKED: Duration = Duration::from_millis(200);
+/// The least time of a tail loss probe: Linux adds two of its ticks for the same reason, the grain of clocks.
+const PROBE_GRAIN_MICROS: u64 = 2_000;
 
-/// Keep-alive parameters (RFC 9293 3.8.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeepAlive {
-    /// Idle time before the first probe.
-    pub idle: Duration,
-    /// Time between probes.
-    pub interval: Duration,
-    /// Unanswered probes until the connection ends with ETIMEDOUT.
-    pub count: u32,
+/// The clock of timestamps (RFC 7323 5.4): milliseconds, before the connection's own offset.
+pub fn clock(now: Instant) -> u32 {
+    (now.micros() / 1000) as u32
 }
 
-/// Which limits apply.
+/// How long a peer that seems to have reneged is given at the least.
+const RENEGED_AFTER: Duration = Duration::from_millis(10);
+
+/// What the loss timer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    SynSent,
-    SynReceived,
-    Open,
+enum LossTimer {
+    Retransmit,
+    TailProbe,
+    Persist,
 }
 
-/// What a timer that ran out asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expiry {
-    None,
-    /// Send a keep-alive probe.
-    Probe,
-    /// End with ETIMEDOUT.
-    TimedOut {
-        reset: bool,
-    },
-    /// FIN-WAIT-2 without an owner: gone without a word.
-    Forgotten,
-}
-
-#[derive(Debug)]
+/// The timers.
+#[derive(Debug, Default)]
 pub(super) struct Timers {
-    opened: Instant,
-    heard: Instant,
-    /// Since when something has been waiting for the peer without any progress.
-    stalled: Option<Instant>,
-    fin_wait_2: Option<Instant>,
-    orphan: Option<Instant>,
-    probes: u32,
+    loss: Option<(Instant, LossTimer)>,
+    /// When the retransmission timer would run out, were it not for a probe before it.
+    time_out: Option<Instant>,
+    pub(super) reorder: Option<Instant>,
+    pub(super) delayed: Option<Instant>,
+    pub(super) corked: Option<Instant>,
+    /// Window probes in a row.
+    pub(super) window_probes: u8,
 }
 
 impl Timers {
-    pub(super) fn new(now: Instant) -> Timers {
-        Timers { opened: now, heard: now, stalled: None, fin_wait_2: None, orphan: None, probes: 0 }
+    pub(super) fn is_persisting(&self) -> bool {
+        matches!(self.loss, Some((_, LossTimer::Persist)))
     }
 
-    pub(super) fn heard(&mut self, now: Instant) {
-        self.heard = now;
-        self.probes = 0;
+    pub(super) fn clear_loss(&mut self) {
+        (self.loss, self.time_out, self.reorder) = (None, None, None);
     }
 
-    /// A segment was taken; `progress` when it acknowledged something or answered a window probe.
-    pub(super) fn answered(&mut self, progress: bool, outstanding: bool, now: Instant) {
-        if progress {
-            self.stalled = outstanding.then_some(now);
+    pub(super) fn is_loss_running(&self) -> bool {
+        self.loss.is_some()
+    }
+}
+
+impl Connection {
+    /// When `transmit` and `advance` must be called though nothing happened.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.outcome.is_some() {
+            return None;
         }
+        let timers = &self.timers;
+        let pace = self.duty.paced.then_some(self.sending.pace);
+        let mut first = self.patience.deadline(self.state, &self.options);
+        for at in [timers.loss.map(|(at, _)| at), timers.reorder, timers.delayed, timers.corked, pace] {
+            first = match (first, at) {
+                (Some(first), Some(at)) => Some(first.min(at)),
+                (first, at) => first.or(at),
+            };
+        }
+        first
     }
 
-    /// Everything that can be sent was sent.
-    pub(super) fn waits(&mut self, outstanding: bool, fin_wait_2: bool, now: Instant) {
-        self.stalled = outstanding.then(|| self.stalled.unwrap_or(now));
-        self.fin_wait_2 = fin_wait_2.then(|| self.fin_wait_2.unwrap_or(now));
-    }
-
-    pub(super) fn orphan(&mut self, now: Instant) {
-        self.orphan.get_or_insert(now);
-    }
-
-    pub(super) fn deadline(&self, phase: Phase, options: &Options) -> Option<Instant> {
-        let limits = [self.give_up_at(phase, options), self.forget_at(), self.probe_at(phase, options)];
-        limits.into_iter().flatten().min()
-    }
-
-    pub(super) fn expire(&mut self, phase: Phase, options: &Options, now: Instant) -> Expiry {
+    /// Runs the timers that are due; `transmit` sends what they call for.
+    pub fn advance(&mut self, context: &mut Context, now: Instant) {
+        if self.outcome.is_some() {
+            return;
+        }
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if due(self.give_up_at(phase, options)) {
-            return Expiry::TimedOut { reset: false };
+        if due(self.timers.delayed) {
+            self.timers.delayed = None;
+            self.receiving.delay_is_over();
         }
-        if due(self.forget_at()) {
-            return Expiry::Forgotten;
+        if due(self.timers.corked) {
+            self.timers.corked = None;
+            self.duty.uncork = true;
         }
-        if !due(self.probe_at(phase, options)) {
-            return Expiry::None;
+        if due(self.timers.reorder) {
+            self.timers.reorder = None;
+            self.reordered(context, now);
         }
-        if self.probes_exhausted(options, now) {
-            return Expiry::TimedOut { reset: true };
+        if let Some((_, timer)) = self.timers.loss.filter(|(at, _)| *at <= now) {
+            self.timers.loss = None;
+            self.loss_timer(context, timer, now);
         }
-        self.probes += 1;
-        Expiry::Probe
+        self.lose_patience(now);
     }
 
-    fn give_up_at(&self, phase: Phase, options: &Options) -> Option<Instant> {
-        let user = options.user_timeout;
-        match phase {
-            Phase::SynSent => Some(self.opened + user.unwrap_or(SYN_TIMEOUT).min(SYN_TIMEOUT)),
-            Phase::SynReceived => Some(self.opened + SYN_ACK_TIMEOUT),
-            Phase::Open if self.orphan.is_some() => self.stalled.map(|since| since + ORPHAN_TIMEOUT),
-            Phase::Open => self.stalled.map(|since| since + user.unwrap_or(DATA_TIMEOUT)),
+    fn reordered(&mut self, context: &Context, now: Instant) {
+        if self.lose(context, now) {
+            self.reduce_window(0, false);
+            self.arm_loss_timer(now);
         }
     }
 
-    fn forget_at(&self) -> Option<Instant> {
-        Some(self.orphan?.max(self.fin_wait_2?) + FIN_WAIT_2_TIMEOUT)
-    }
-
-    /// While something waits for the peer, its retransmission is the probe (as on Linux).
-    fn probe_at(&self, phase: Phase, options: &Options) -> Option<Instant> {
-        let keep_alive = options.keep_alive?;
-        (phase == Phase::Open && self.stalled.is_none())
-            .then(|| self.heard + keep_alive.idle + keep_alive.interval * self.probes)
-    }
-
-    /// tcp(7): with TCP_USER_TIMEOUT set, it decides and not the number of probes.
-    fn probes_exhausted(&self, options: &Options, now: Instant) -> bool {
-        match (options.user_timeout, options.keep_alive) {
-            (Some(limit), _) => self.probes > 0 && now - self.heard >= limit,
-            (None, Some(keep_alive)) => self.probes >= keep_alive.count,
-            (None, None) => false,
+    fn loss_timer(&mut self, context: &mut Context, timer: LossTimer, now: Instant) {
+        match timer {
+            _ if !self.state.is_synchronized() => self.handshake_timer(now),
+            LossTimer::Retransmit if self.scoreboard.is_empty() => {}
+            LossTimer::Retransmit => {
+                self.time_out(now);
+                self.suspect_path(context, now);
+                self.arm_retransmission(now);
+            }
+            LossTimer::TailProbe => {
+                self.duty.probe = Some(Probe::Tail);
+                self.arm_retransmission(now);
+            }
+            LossTimer::Persist => {
+                self.timers.window_probes = self.timers.window_probes.saturating_add(1);
+                self.tally.probes += 1;
+                self.duty.probe = Some(Probe::Window);
+                self.persist(now);
+            }
         }
+    }
+
+    fn lose_patience(&mut self, now: Instant) {
+        match self.patience.expire(self.state, &self.options, now) {
+            Expiry::None => {}
+            Expiry::Probe => self.duty.probe = Some(Probe::KeepAlive),
+            Expiry::TimedOut { reset } => {
+                if reset {
+                    self.reset_peer();
+                }
+                self.finish(Err(self.soft_error.unwrap_or(Error::TimedOut)));
+            }
+            Expiry::Forgotten => self.finish(Ok(())),
+        }
+    }
+
+    /// RFC 6298 5.3, RFC 8985 7.2: after something was acknowledged.
+    pub(super) fn arm_loss_timer(&mut self, now: Instant) {
+        if self.scoreboard.is_empty() {
+            self.timers.reorder = None;
+            if !self.timers.is_persisting() {
+                self.timers.clear_loss();
+            }
+            return;
+        }
+        self.arm_retransmission(now);
+        self.put_probe_before(now);
+    }
+
+    pub(super) fn arm_retransmission(&mut self, now: Instant) {
+        let at = now.after_micros(self.rtt.rto_micros());
+        self.timers.time_out = Some(at);
+        self.timers.loss = Some((at, LossTimer::Retransmit));
+    }
+
+    /// The peer seems to have reneged; an acknowledgement on its way may say otherwise (Linux's tcp_check_sack_reneging).
+    pub(super) fn arm_renege_timer(&mut self, now: Instant) {
+        let smoothed = self.rtt.smoothed().unwrap_or_default();
+        let at = now + (smoothed / 2).max(RENEGED_AFTER);
+        self.timers.time_out = Some(at);
+        self.timers.loss = Some((at, LossTimer::Retransmit));
+    }
+
+    /// RFC 8985 7.2: a probe comes before the time-out, or in its place.
+    fn put_probe_before(&mut self, now: Instant) {
+        if let (Some(after), Some(time_out)) = (self.tail_probe_after(), self.timers.time_out) {
+            self.timers.loss = Some((now.after_micros(after).min(time_out), LossTimer::TailProbe));
+        }
+    }
+
+    /// A segment of new data leaves: the time-out starts with the first (RFC 6298 5.1), a probe is put off by each.
+    pub(super) fn data_left(&mut self, now: Instant) {
+        if self.timers.time_out.is_none() || self.timers.loss.is_none() {
+            self.arm_retransmission(now);
+        }
+        self.put_probe_before(now);
+    }
+
+    /// A retransmission leaves.
+    pub(super) fn retransmission_left(&mut self, now: Instant) {
+        if self.timers.time_out.is_none() || self.timers.loss.is_none() {
+            self.arm_retransmission(now);
+        }
+    }
+
+    /// RFC 8985 7.2: after how many microseconds a probe, if one is allowed.
+    fn tail_probe_after(&self) -> Option<u64> {
+        let smoothed = self.rtt.smoothed_micros();
+        let allowed = self.agreed.sack
+            && smoothed > 0
+            && self.recovery.phase == Phase::Open
+            && self.recovery.probe.is_none()
+            && self.scoreboard.totals().sacked == 0;
+        let alone = self.flight() <= self.sending.mss;
+        let wait = 2 * smoothed + if alone { PEER_DELAY_MICROS } else { PROBE_GRAIN_MICROS };
+        allowed.then_some(wait)
+    }
+
+    /// RFC 9293 3.8.6.1: data waits, nothing is in flight, and the window does not let it go.
+    pub(super) fn persist(&mut self, now: Instant) {
+        if self.timers.loss.is_none() {
+            self.patience.window_is_shut(true, now);
+            let after = self.rtt.backed_off(self.timers.window_probes);
+            self.timers.loss = Some((now + after, LossTimer::Persist));
+        }
+    }
+
+    /// An acknowledgement came while nothing was in flight.
+    pub(super) fn update_persistence(&mut self, opened: bool) {
+        if opened && self.timers.is_persisting() && self.sending.edge.after(self.sending.next) {
+            self.timers.loss = None;
+            self.timers.window_probes = 0;
+        }
+    }
+
+    fn handshake_timer(&mut self, now: Instant) {
+        self.rtt.back_off();
+        self.recovery.timeouts += 1;
+        self.recovery.timeouts_ever += 1;
+        self.duty.syn = true;
+        self.arm_retransmission(now);
     }
 }

@@ -73,7 +73,7 @@ fn a_connected_socket_hears_its_peer_only_and_wins_over_the_others() {
         ("10.0.2.15:1000", "10.0.2.255:53", any),
     ] {
         let packet = udp::build(address(from), address(to), b"x", true);
-        engine.receive(packet, world.now);
+        engine.receive(&packet, world.now);
         assert_eq!(changes(engine), [taker], "{from} to {to}");
         let datagram = engine.receive_from(taker).expect("a datagram");
         assert_eq!((datagram.from, datagram.to), (address(from), address(to)));
@@ -109,7 +109,7 @@ fn the_receive_buffer_is_bounded() {
     world.far.engine.bind(server, address("0.0.0.0:53"), world.now).expect("bind");
     for _ in 0..1000 {
         let packet = udp::build(address("10.0.2.15:1"), address("10.0.2.2:53"), &[0; 1000], true);
-        world.far.engine.receive(packet, world.now);
+        world.far.engine.receive(&packet, world.now);
     }
     assert_eq!(std::iter::from_fn(|| world.far.engine.receive_from(server)).count(), 212_992 / 1256);
     assert_eq!(world.far.engine.counters().dropped, 1000 - 212_992 / 1256);
@@ -120,9 +120,34 @@ fn port_unreachable_is_not_sent_without_limit() {
     let mut world = World::new();
     for _ in 0..1000 {
         let packet = udp::build(address("10.0.2.15:1"), address("10.0.2.2:53"), b"", true);
-        world.far.engine.receive(packet, world.now);
+        world.far.engine.receive(&packet, world.now);
     }
-    assert_eq!(std::iter::from_fn(|| world.far.engine.transmit(world.now)).count(), 50);
+    assert_eq!(std::iter::from_fn(|| world.far.engine.transmit_packet(world.now)).count(), 50);
+}
+
+/// RFC 1122 3.2.2
+#[test]
+fn what_was_sent_to_everybody_is_not_complained_about() {
+    let mut world = World::new();
+    for to in ["10.0.2.255:53", "255.255.255.255:53"] {
+        let packet = udp::build(address("10.0.2.15:1"), address(to), b"", true);
+        world.far.engine.receive(&packet, world.now);
+        assert_eq!(world.far.engine.transmit_packet(world.now), None);
+    }
+}
+
+#[test]
+fn a_datagram_too_big_for_the_path_is_an_error() {
+    let mut world = World::new();
+    let id = world.near.engine.open(Domain::V4, Kind::Datagram);
+    world.near.engine.connect(id, address("10.0.2.2:53"), world.now).expect("connect");
+    world.near.engine.send_to(id, None, &[0; 1400], world.now).expect("send");
+    let packet = world.near.engine.transmit_packet(world.now).expect("a datagram");
+    let header = ip::parse(&packet, true).expect("an IP packet");
+    let router = address("10.0.2.1:0").ip();
+    let error = icmp::unreachable(icmp::Unreachable::TooBig(1300), router, &packet, &header, true);
+    world.near.engine.receive(&error, world.now);
+    assert_eq!(world.near.engine.take_error(id), Some(Error::MessageTooLong));
 }
 
 #[test]
@@ -134,8 +159,8 @@ fn echo_requests_are_answered() {
         let offset = packet.len() - 64;
         packet[offset] = request;
         packet[offset + 63] = 77;
-        world.far.engine.receive(packet, world.now);
-        let answer = world.far.engine.transmit(world.now).expect("an answer");
+        world.far.engine.receive(&packet, world.now);
+        let answer = world.far.engine.transmit_packet(world.now).expect("an answer");
         let header = ip::parse(&answer, false).expect("an IP packet");
         assert_eq!((header.source, header.destination), (to, from));
         assert_eq!((answer[offset], answer[offset + 63]), (reply, 77));

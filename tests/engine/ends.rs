@@ -6,6 +6,7 @@ use std::time::Duration;
 use tubesock::engine::{Domain, KeepAlive, Kind, SocketOption, StreamState};
 use tubesock::error::Error;
 use tubesock::icmp::Unreachable;
+use tubesock::tcp::Segment;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -27,7 +28,7 @@ fn a_syn_that_nobody_answers_times_out_as_on_linux() {
     let mut peer = Peer::new();
     let id = peer.connecting();
     let again = peer.pass(Duration::from_secs(126));
-    assert_eq!(again.len(), 7, "{again:?}");
+    assert_eq!(again.len(), 6, "{again:?}");
     assert_eq!(peer.engine.state(id), Some(StreamState::Connecting));
     peer.pass(SECOND);
     assert_eq!(peer.engine.end(id), Some(Error::TimedOut));
@@ -67,6 +68,25 @@ fn a_peer_that_answers_window_probes_is_waited_for() {
     peer.send(ACK, peer.next, b"");
     let sent: usize = peer.pass(60 * SECOND).iter().map(|segment| segment.payload).max().unwrap_or(0);
     assert_eq!(sent, 8);
+}
+
+/// RFC 9293 3.8.6.1: also when the window was shut over what was sent already.
+#[test]
+fn a_peer_that_shuts_its_window_over_data_in_flight_is_waited_for() {
+    let mut peer = Peer::new();
+    let id = peer.connected();
+    write(&mut peer.engine, id, &[7; 1000]);
+    assert_eq!(peer.answers().len(), 1);
+    peer.window = 0;
+    peer.send(ACK, peer.next, b"");
+    for _ in 0..2000 {
+        if !peer.pass(SECOND).is_empty() {
+            peer.send(ACK, peer.next, b"");
+        }
+    }
+    assert_eq!(peer.engine.state(id), Some(StreamState::Connected));
+    peer.pass(Duration::from_secs(925));
+    assert_eq!(peer.engine.end(id), Some(Error::TimedOut), "it answers no more");
 }
 
 #[test]
@@ -114,6 +134,36 @@ fn icmp_errors_on_a_connection_are_the_reason_only_if_it_times_out() {
     assert_eq!(peer.engine.state(id), Some(StreamState::Connected));
     peer.pass(1000 * SECOND);
     assert_eq!(peer.engine.end(id), Some(Error::HostUnreachable));
+}
+
+/// The largest segment that the engine sends now.
+fn largest(segments: &[Segment]) -> usize {
+    segments.iter().map(|segment| segment.payload).max().unwrap_or(0)
+}
+
+/// RFC 1191, and RFC 5927 against forgeries: what a router says of the path holds for this connection and for the next ones
+/// to the same host, for ten minutes.
+#[test]
+fn a_narrow_path_is_believed_of_who_has_seen_our_segments() {
+    let mut peer = Peer::new();
+    let id = peer.connected();
+    write(&mut peer.engine, id, &[1; 3000]);
+    assert_eq!(largest(&peer.answers()), 1460);
+    peer.complain(Unreachable::TooBig(1400), peer.acknowledged + 100_000);
+    assert_eq!((peer.answers(), peer.engine.mss(id)), (vec![], 1460), "a forgery");
+    peer.complain(Unreachable::TooBig(1400), peer.acknowledged);
+    let again = peer.answers();
+    assert_eq!((largest(&again), peer.engine.mss(id)), (1360, 1360));
+    assert_eq!(again[0].sequence, peer.acknowledged, "what was too big goes again at once");
+    // Absurd claims do not make us send crumbs.
+    peer.complain(Unreachable::TooBig(0), peer.acknowledged);
+    assert_eq!(peer.engine.mss(id), 552 - 40);
+    for (after, mss) in [(1, 512), (600, 1460)] {
+        peer.pass(Duration::from_secs(after));
+        peer.ours.set_port(peer.ours.port() + 1);
+        let next = peer.connected();
+        assert_eq!(peer.engine.mss(next), mss, "after {after} s");
+    }
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! A peer made by hand: it sends any segment it likes to an engine, and reads what comes back.
 
 use crate::world::{address, settings};
-use smoltcp::wire::{TcpOption, TcpPacket};
+use smoltcp::wire::TcpPacket;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tubesock::engine::{Domain, Engine, Kind, SocketId, StreamState};
 use tubesock::icmp::{self, Unreachable};
 use tubesock::ip::{self, Protocol};
 use tubesock::link::Packet;
-use tubesock::tcp::{Segment, Sequence};
+use tubesock::tcp::{HeaderOptions, Segment, Sequence};
 use tubesock::time::Instant;
 
 pub(crate) const SYN: u8 = 2;
@@ -16,7 +16,7 @@ pub(crate) const FIN: u8 = 1;
 pub(crate) const RST: u8 = 4;
 pub(crate) const ACK: u8 = 16;
 
-/// The peer is 10.0.2.99 port 4000, and offers a window scale of 0.
+/// The peer is 10.0.2.99 port 4000, and offers a window scale of 0 unless told otherwise.
 pub(crate) struct Peer {
     pub(crate) engine: Engine,
     pub(crate) now: Instant,
@@ -26,6 +26,11 @@ pub(crate) struct Peer {
     pub(crate) next: Sequence,
     pub(crate) acknowledged: Sequence,
     pub(crate) window: u16,
+    /// The engine's window scale.
+    pub(crate) shift: u8,
+    /// The options of our SYNs, and of all else.
+    pub(crate) offer: HeaderOptions,
+    pub(crate) options: HeaderOptions,
 }
 
 impl Peer {
@@ -41,6 +46,9 @@ impl Peer {
             next: Sequence(u32::MAX - 1000),
             acknowledged: Sequence(0),
             window: 60_000,
+            shift: 0,
+            offer: HeaderOptions { mss: Some(1460), window_scale: Some(0), ..HeaderOptions::default() },
+            options: HeaderOptions::default(),
         }
     }
 
@@ -52,7 +60,8 @@ impl Peer {
         acknowledged: Sequence,
         data: &[u8],
     ) -> Packet {
-        let options = if flags & SYN == 0 { 0 } else { 8 };
+        let header_options = if flags & SYN == 0 { self.options } else { self.offer };
+        let options = header_options.length();
         let length = 20 + options + data.len();
         let mut packet = ip::build(self.ours.ip(), self.theirs.ip(), Protocol::Tcp, length, false);
         let mut tcp = TcpPacket::new_unchecked(&mut packet[20..]);
@@ -67,9 +76,7 @@ impl Peer {
         tcp.set_rst(flags & RST != 0);
         tcp.set_ack(flags & ACK != 0);
         if options > 0 {
-            let rest = TcpOption::MaxSegmentSize(1460).emit(tcp.options_mut());
-            let rest = TcpOption::WindowScale(0).emit(rest);
-            TcpOption::EndOfList.emit(rest);
+            header_options.write(tcp.options_mut());
         }
         tcp.payload_mut().copy_from_slice(data);
         packet
@@ -77,20 +84,36 @@ impl Peer {
 
     pub(crate) fn send(&mut self, flags: u8, sequence: Sequence, data: &[u8]) {
         let packet = self.segment(flags, sequence, self.acknowledged, data);
-        self.engine.receive(packet, self.now);
+        self.engine.receive(&packet, self.now);
     }
 
     /// What the engine sends now. It must come to rest.
     pub(crate) fn answers(&mut self) -> Vec<Segment> {
+        self.answers_with_data().into_iter().map(|(segment, _)| segment).collect()
+    }
+
+    /// The same, with the data of each.
+    pub(crate) fn answers_with_data(&mut self) -> Vec<(Segment, Vec<u8>)> {
         let mut segments = Vec::new();
-        while let Some(packet) = self.engine.transmit(self.now) {
+        while let Some(packet) = self.engine.transmit_packet(self.now) {
             let header = ip::parse(&packet, false).expect("an IP packet");
             if header.protocol == Protocol::Tcp {
-                segments.push(Segment::parse(&packet, &header, false).expect("a segment"));
+                let segment = Segment::parse(&packet, &header, false).expect("a segment");
+                if segment.syn {
+                    self.shift = segment.options.window_scale.unwrap_or(0);
+                }
+                let data = packet[segment.payload_range()].to_vec();
+                segments.push((segment, data));
             }
             assert!(segments.len() < 10_000, "the engine does not come to rest");
         }
         segments
+    }
+
+    /// The last number that `answer` permits, counted from `next`.
+    pub(crate) fn edge(&self, answer: &Segment) -> u32 {
+        let acknowledged = answer.acknowledgement.expect("an acknowledgement") - self.next;
+        acknowledged + (u32::from(answer.window) << self.shift)
     }
 
     /// Lets time pass; what the engine sends meanwhile.
@@ -149,6 +172,6 @@ impl Peer {
             Peer { ours: theirs, theirs: ours, ..Peer::new() }.segment(ACK, sequence, Sequence(0), b"");
         let header = ip::parse(&quoted, false).expect("built well");
         let router = address("10.0.2.1:0").ip();
-        self.engine.receive(icmp::unreachable(reason, router, &quoted, &header, false), self.now);
+        self.engine.receive(&icmp::unreachable(reason, router, &quoted, &header, false), self.now);
     }
 }

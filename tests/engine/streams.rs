@@ -49,7 +49,7 @@ fn handshake_tells_both_owners_once() {
     assert_eq!(far.peer(server), near.local(client));
     assert_eq!(near.peer(client), far.local(server));
     assert_eq!(near.local(client).expect("local").ip(), address("10.0.2.15:1").ip());
-    assert_eq!((near.mss(client), far.mss(server)), (1460, 1460));
+    assert_eq!((near.mss(client), far.mss(server)), (1448, 1448));
     assert_eq!((near.counters().connections_opened, far.counters().connections_accepted), (1, 1));
 }
 
@@ -65,9 +65,10 @@ fn bulk_in_memory_with_the_largest_packets() {
     let mut world = World::with(|near, far| {
         (near.mtu, far.mtu) = (65535, 65535);
         (near.checksums, far.checksums) = (false, false);
+        (near.in_memory, far.in_memory) = (true, true);
     });
     let (client, server) = world.connected(80);
-    assert_eq!(world.near.engine.mss(client), 65495);
+    assert_eq!(world.near.engine.mss(client), 65483);
     exchange(&mut world, client, server, 30_000_000);
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tubesock::engine::{Domain, Engine, Kind, Settings, SocketId, StreamState};
 use tubesock::link::pair::{Pair, PairEnd};
 use tubesock::link::{Capabilities, Link, Packet};
+use tubesock::tcp;
 use tubesock::time::Instant;
 
 /// One engine with its end of the link.
@@ -36,6 +37,9 @@ pub(crate) fn settings(last: &str, seed: u8) -> Settings {
         any_address: false,
         offer_incoming: false,
         checksums: true,
+        segmentation: 0,
+        in_memory: false,
+        tcp: tcp::Settings::default(),
         seed: [seed; 16],
     }
 }
@@ -54,7 +58,12 @@ impl World {
         let (mut near, mut far) = (settings("15", 1), settings("2", 2));
         change(&mut near, &mut far);
         let now = Instant::from_micros(1_000_000);
-        let capabilities = Capabilities { mtu: near.mtu, checksums: near.checksums };
+        let capabilities = Capabilities {
+            mtu: near.mtu,
+            checksums: near.checksums,
+            segmentation: near.segmentation,
+            in_memory: near.in_memory,
+        };
         let (near_end, far_end) = Pair::new(capabilities, 100_000);
         World {
             near: Side { engine: Engine::new(near, now), end: near_end },
@@ -70,13 +79,12 @@ impl World {
             let sides = [&mut self.near, &mut self.far];
             let mut moved = false;
             for (side, road) in sides.into_iter().zip(&mut self.roads) {
-                while let Some(packet) = side.end.receive(self.now) {
-                    side.engine.receive(packet, self.now);
+                while side.end.receive(self.now, &mut |packet| side.engine.receive(packet, self.now)) {
                     moved = true;
                 }
-                while let Some(packet) = side.engine.transmit(self.now) {
+                while let Some(packet) = side.engine.transmit_packet(self.now) {
                     for packet in road(packet) {
-                        side.end.transmit(packet, self.now);
+                        side.end.transmit(packet.as_slice().into(), self.now);
                     }
                     moved = true;
                 }

@@ -98,3 +98,9 @@ fn errors_and_events_of_python_sockets() {
 fn what_once_differed() {
     prints_the_same(include_str!("python/regressions.py"));
 }
+
+/// TCP_INFO among them.
+#[test]
+fn options_of_tcp() {
+    prints_the_same(include_str!("python/options.py"));
+}

@@ -26,8 +26,7 @@ pub unsafe fn getsockopt<K: Kernel>(
     let answer = match work(|| options::get(&identity, level, name)) {
         // SAFETY: as the caller's.
         Ok(options::Answer::Kernel) => return unsafe { K::getsockopt(fd, level, name, value, length) },
-        Ok(options::Answer::Number(number)) => number.to_ne_bytes().to_vec(),
-        Ok(options::Answer::Bytes(bytes)) => bytes,
+        Ok(answer) => answer,
         Err(error) => return fail(error),
     };
     if value.is_null() || length.is_null() {
@@ -35,6 +34,7 @@ pub unsafe fn getsockopt<K: Kernel>(
     }
     // SAFETY: not null, and as the caller's.
     let given = unsafe { *length } as usize;
+    let answer = answer.bytes(given);
     let count = answer.len().min(given);
     // SAFETY: at most as many bytes as the program has room for.
     unsafe { core::ptr::copy_nonoverlapping(answer.as_ptr(), value.cast(), count) };

@@ -4,6 +4,7 @@ use super::*;
 use crate::engine::{Domain, Engine, Kind, Settings, SocketId, StreamState};
 use crate::link::Link;
 use crate::nat::{GUEST_V4, GUEST_V6, Nat};
+use crate::tcp;
 
 pub(super) struct World {
     pub(super) program: Engine,
@@ -21,6 +22,9 @@ impl World {
             any_address: false,
             offer_incoming: false,
             checksums: capabilities.checksums,
+            segmentation: capabilities.segmentation,
+            in_memory: capabilities.in_memory,
+            tcp: tcp::Settings::default(),
             seed: [1; 16],
         };
         World { program: Engine::new(settings, now), nat }
@@ -39,12 +43,10 @@ impl World {
         let mut any = false;
         loop {
             let mut moved = false;
-            while let Some(packet) = self.program.transmit(now) {
-                self.nat.transmit(packet, now);
+            while self.program.transmit(now, &mut |packet| self.nat.transmit(packet, now)) {
                 moved = true;
             }
-            while let Some(packet) = self.nat.receive(now) {
-                self.program.receive(packet, now);
+            while self.nat.receive(now, &mut |packet| self.program.receive(packet, now)) {
                 moved = true;
             }
             if !moved {

@@ -1,0 +1,507 @@
+//! A link around a link that is worse than it: delay, jitter, rate, loss, bursts, reordering, duplicates, corruption, an
+//! MTU black hole, an outage; each direction on its own. In the words of tc-netem(8), without their grammar: that is the
+//! command line's.
+//!
+//! ```text
+//!   packet ─► down? mtu? ─► duplicate ─► loss ─► corrupt ─► rate with a queue ─► delay ± jitter, or reorder ─► packet
+//! ```
+//!
+//! Theory of operation. What happens to the n-th packet of a direction is drawn from a generator of its own, which the
+//! seed, the direction and n settle: so the same seed gives the same decisions whenever the packets come, and changed
+//! settings do not shift the decisions that follow. Only the Gilbert model and `gap` remember packets before. What waits
+//! is held in order of the time when it is due, and among equals in order of arrival. Super-packets and coalesced ones
+//! are cut into what a network would carry before anything happens to them.
+//!
+//! Where this is not netem: `limit` counts what waits for the rate and not what is under way besides, so that it is the
+//! queue of a bottleneck; a reordered packet skips the delay and not the rate; nothing is correlated; the jitter is
+//! uniform. A corrupted packet has one bit flipped; where nobody looks at checksums (`Capabilities::checksums`) it is
+//! dropped, as the receiver would have done by its checksum.
+//!
+//! Limits: `HELD_BYTES_MAX` in each direction, beyond which packets are lost.
+#![forbid(unsafe_code)]
+
+use super::segmentation::{cut, cut_coalesced};
+use super::{Capabilities, Link, Outgoing, Packet};
+use crate::time::Instant;
+use core::cmp::Ordering;
+use core::num::NonZeroU64;
+use core::time::Duration;
+use rustix::fd::BorrowedFd;
+use std::collections::{BinaryHeap, VecDeque};
+
+/// Bytes that are under way in one direction: a quarter of a second at 2 Gbit/s.
+const HELD_BYTES_MAX: usize = 64 << 20;
+
+/// How often something happens: parts of 2^32, as netem has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Probability(u64);
+
+impl Probability {
+    /// 0 %
+    pub const NEVER: Probability = Probability(0);
+    /// 100 %
+    pub const ALWAYS: Probability = Probability(1 << 32);
+
+    /// Bounded by 0 and 100; what is no number is 0.
+    pub fn from_percent(percent: f64) -> Probability {
+        Probability((percent.clamp(0.0, 100.0) / 100.0 * Self::ALWAYS.0 as f64).round() as u64)
+    }
+}
+
+/// Which packets are lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Loss {
+    /// None.
+    #[default]
+    None,
+    /// `loss random`: each with the same probability, whatever became of the others.
+    Random(Probability),
+    /// `loss gemodel`: bursts, by the model of Gilbert and Elliott. A link that starts good turns bad and good again.
+    Gilbert {
+        /// p: after a packet in the good state, that the next finds the bad one.
+        turns_bad: Probability,
+        /// r: after a packet in the bad state, that the next finds the good one.
+        turns_good: Probability,
+        /// 1-h: that a packet is lost in the bad state.
+        lost_when_bad: Probability,
+        /// 1-k: that a packet is lost in the good state.
+        lost_when_good: Probability,
+    },
+}
+
+/// What may wait for the rate, the packet being sent counted. A packet that finds nothing before it always may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// So many packets.
+    Packets(usize),
+    /// So many bytes, headers included.
+    Bytes(usize),
+}
+
+/// What one direction does to packets. The default does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Time that each packet takes.
+    pub delay: Duration,
+    /// How much more or less than `delay`, evenly spread: what this makes overtake, overtakes.
+    pub jitter: Duration,
+    /// Bits a second, headers included.
+    pub rate: Option<NonZeroU64>,
+    /// The queue before `rate`.
+    pub limit: Limit,
+    /// Which packets are lost.
+    pub loss: Loss,
+    /// That a packet comes twice; each copy has a fate of its own.
+    pub duplicate: Probability,
+    /// That one bit of a packet is flipped.
+    pub corrupt: Probability,
+    /// That a packet skips the delay, and so overtakes.
+    pub reorder: Probability,
+    /// Of so many packets at most one is reordered: with `reorder` at 100 %, exactly the `gap`-th. 0 is 1.
+    pub gap: u32,
+    /// A black hole: larger packets are lost, and nobody is told.
+    pub mtu: Option<usize>,
+    /// All packets are lost for so long from when the settings are made.
+    pub down: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            delay: Duration::ZERO,
+            jitter: Duration::ZERO,
+            rate: None,
+            // netem's
+            limit: Limit::Packets(1000),
+            loss: Loss::None,
+            duplicate: Probability::NEVER,
+            corrupt: Probability::NEVER,
+            reorder: Probability::NEVER,
+            gap: 1,
+            mtu: None,
+            down: Duration::ZERO,
+        }
+    }
+}
+
+/// Which way packets go, as the engine sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From `transmit` to the network.
+    Outgoing,
+    /// From the network to `receive`.
+    Incoming,
+}
+
+/// What became of the packets of one direction, as long as its settings are not the default's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets that came.
+    pub seen: u64,
+    /// Copies made.
+    pub duplicated: u64,
+    /// Lost by `loss`.
+    pub lost: u64,
+    /// With a bit flipped, or dropped for it.
+    pub corrupted: u64,
+    /// That skipped the delay.
+    pub reordered: u64,
+    /// Lost because the queue was full.
+    pub overflowed: u64,
+    /// Lost because they were larger than `mtu`.
+    pub too_large: u64,
+    /// Lost while the link was down.
+    pub down: u64,
+}
+
+/// A link whose packets are impaired.
+pub struct Impair<L> {
+    link: L,
+    outgoing: Lane,
+    incoming: Lane,
+    /// Packets passed on to the link.
+    passed: u64,
+}
+
+impl<L: Link> Impair<L> {
+    /// Impairs `link` from `now` on.
+    pub fn new(link: L, outgoing: Settings, incoming: Settings, seed: u64, now: Instant) -> Impair<L> {
+        // Two streams of one seed.
+        let mut dice = Dice::new(seed, 0);
+        Impair {
+            link,
+            outgoing: Lane::new(outgoing, dice.next(), now),
+            incoming: Lane::new(incoming, dice.next(), now),
+            passed: 0,
+        }
+    }
+
+    /// Changes the settings of a direction. What is under way arrives as it would have.
+    pub fn set(&mut self, direction: Direction, settings: Settings, now: Instant) {
+        self.lane(direction).set(settings, now);
+    }
+
+    /// What became of the packets so far.
+    pub fn counters(&self, direction: Direction) -> Counters {
+        match direction {
+            Direction::Outgoing => self.outgoing.counters,
+            Direction::Incoming => self.incoming.counters,
+        }
+    }
+
+    /// The link inside.
+    pub fn link_mut(&mut self) -> &mut L {
+        &mut self.link
+    }
+
+    fn lane(&mut self, direction: Direction) -> &mut Lane {
+        match direction {
+            Direction::Outgoing => &mut self.outgoing,
+            Direction::Incoming => &mut self.incoming,
+        }
+    }
+
+    /// Passes on what is due.
+    fn flush(&mut self, now: Instant) {
+        while let Some(packet) = self.outgoing.due(now) {
+            self.passed += 1;
+            self.link.transmit(packet.as_slice().into(), now);
+        }
+    }
+}
+
+impl<L: Link> Link for Impair<L> {
+    fn capabilities(&self) -> Capabilities {
+        self.link.capabilities()
+    }
+
+    fn receive(&mut self, now: Instant, take: &mut dyn FnMut(&[u8])) -> bool {
+        self.flush(now);
+        if self.incoming.is_clear() {
+            return self.link.receive(now, take);
+        }
+        let Capabilities { mtu, checksums, .. } = self.link.capabilities();
+        let Impair { link, incoming, .. } = self;
+        let mut put = |packet: &[u8]| {
+            cut_coalesced(packet, mtu, checksums, &mut |packet| incoming.put(packet, checksums, now));
+        };
+        while link.receive(now, &mut put) {}
+        match self.incoming.due(now) {
+            Some(packet) => {
+                take(&packet);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn transmit(&mut self, packet: Outgoing<'_>, now: Instant) {
+        if self.outgoing.is_clear() {
+            self.passed += 1;
+            return self.link.transmit(packet, now);
+        }
+        let checksums = self.link.capabilities().checksums;
+        cut(packet, checksums, &mut |packet| self.outgoing.put(packet, checksums, now));
+        self.flush(now);
+    }
+
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        self.link.wake()
+    }
+
+    fn deadline(&mut self) -> Option<Instant> {
+        let held = [self.outgoing.next_due(), self.incoming.next_due(), self.link.deadline()];
+        held.into_iter().flatten().min()
+    }
+
+    fn busy(&self) -> bool {
+        !self.outgoing.held.is_empty() || self.link.busy()
+    }
+
+    fn progress(&self) -> u64 {
+        self.link.progress().wrapping_add(self.passed)
+    }
+}
+
+/// One direction.
+struct Lane {
+    settings: Settings,
+    seed: u64,
+    counters: Counters,
+    /// The bad state of the Gilbert model.
+    bad: bool,
+    /// Packets since the last that was reordered.
+    in_order: u32,
+    down_until: Instant,
+    bottleneck: Bottleneck,
+    held: BinaryHeap<Held>,
+    held_bytes: usize,
+    /// Packets ever held.
+    serial: u64,
+}
+
+impl Lane {
+    fn new(settings: Settings, seed: u64, now: Instant) -> Lane {
+        Lane {
+            settings,
+            seed,
+            counters: Counters::default(),
+            bad: false,
+            in_order: 0,
+            down_until: now + settings.down,
+            bottleneck: Bottleneck::default(),
+            held: BinaryHeap::new(),
+            held_bytes: 0,
+            serial: 0,
+        }
+    }
+
+    fn set(&mut self, settings: Settings, now: Instant) {
+        self.settings = settings;
+        self.down_until = now + settings.down;
+    }
+
+    /// Nothing to do and nothing held: packets pass untouched, whole and uncounted.
+    fn is_clear(&self) -> bool {
+        self.held.is_empty() && self.settings == Settings::default()
+    }
+
+    fn put(&mut self, packet: Packet, checksums: bool, now: Instant) {
+        let mut dice = Dice::new(self.seed, self.counters.seen);
+        self.counters.seen += 1;
+        if now < self.down_until {
+            self.counters.down += 1;
+            return;
+        }
+        if self.settings.mtu.is_some_and(|mtu| packet.len() > mtu) {
+            self.counters.too_large += 1;
+            return;
+        }
+        if dice.roll(self.settings.duplicate) {
+            self.counters.duplicated += 1;
+            self.put_copy(packet.clone(), &mut dice, checksums, now);
+        }
+        self.put_copy(packet, &mut dice, checksums, now);
+    }
+
+    fn put_copy(&mut self, mut packet: Packet, dice: &mut Dice, checksums: bool, now: Instant) {
+        // All are drawn, used or not: what is asked of one kind does not shift another's.
+        let (lost, corrupt, bit) = (self.loses(dice), dice.roll(self.settings.corrupt), dice.next());
+        let (reorder, late) = (dice.roll(self.settings.reorder), dice.next());
+        if lost {
+            self.counters.lost += 1;
+            return;
+        }
+        if corrupt {
+            self.counters.corrupted += 1;
+            if !checksums {
+                return;
+            }
+            flip(&mut packet, bit);
+        }
+        let Some(sent) = self.bottleneck.send(packet.len(), &self.settings, now) else {
+            self.counters.overflowed += 1;
+            return;
+        };
+        let due = if self.overtakes(reorder) { sent } else { sent + self.settings.delay_of(late) };
+        self.hold(packet, due);
+    }
+
+    /// As netem does: lost by the state that the packet found, and then the state changes.
+    fn loses(&mut self, dice: &mut Dice) -> bool {
+        let (lost, turns) = match self.settings.loss {
+            Loss::None => (Probability::NEVER, Probability::NEVER),
+            Loss::Random(probability) => (probability, Probability::NEVER),
+            Loss::Gilbert { turns_good, lost_when_bad, .. } if self.bad => (lost_when_bad, turns_good),
+            Loss::Gilbert { turns_bad, lost_when_good, .. } => (lost_when_good, turns_bad),
+        };
+        self.bad ^= dice.roll(turns);
+        dice.roll(lost)
+    }
+
+    fn overtakes(&mut self, reorder: bool) -> bool {
+        let may = self.in_order.saturating_add(1) >= self.settings.gap;
+        let overtakes = may && reorder;
+        self.in_order = if overtakes { 0 } else { self.in_order.saturating_add(1) };
+        self.counters.reordered += u64::from(overtakes);
+        overtakes
+    }
+
+    fn hold(&mut self, packet: Packet, due: Instant) {
+        if self.held_bytes + packet.len() > HELD_BYTES_MAX {
+            self.counters.overflowed += 1;
+            return;
+        }
+        self.held_bytes += packet.len();
+        self.serial += 1;
+        self.held.push(Held { due, serial: self.serial, packet });
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.held.peek().map(|held| held.due)
+    }
+
+    /// The next packet that has been under way for long enough.
+    fn due(&mut self, now: Instant) -> Option<Packet> {
+        if self.next_due()? > now {
+            return None;
+        }
+        let held = self.held.pop()?;
+        self.held_bytes -= held.packet.len();
+        Some(held.packet)
+    }
+}
+
+impl Settings {
+    /// `delay` plus what `random` makes of `jitter`, never negative.
+    fn delay_of(&self, random: u64) -> Duration {
+        // A jitter of a thousand years is as good as one.
+        let jitter = u64::try_from(self.jitter.as_micros()).unwrap_or(u64::MAX).min(1 << 55);
+        (self.delay.saturating_add(Duration::from_micros(random % (2 * jitter + 1))))
+            .saturating_sub(Duration::from_micros(jitter))
+    }
+}
+
+fn flip(packet: &mut [u8], random: u64) {
+    let bits = packet.len() as u64 * 8;
+    if let Some(bit) = random.checked_rem(bits)
+        && let Some(byte) = packet.get_mut((bit / 8) as usize)
+    {
+        *byte ^= 1 << (bit % 8);
+    }
+}
+
+/// What sends at `rate`, one packet after the other.
+#[derive(Default)]
+struct Bottleneck {
+    /// When the last packet that was taken has been sent, in nanoseconds: a packet may take less than a microsecond.
+    free_at: u128,
+    /// When each packet has been sent, and its bytes.
+    queue: VecDeque<(u128, usize)>,
+    queued_bytes: usize,
+}
+
+impl Bottleneck {
+    /// When a packet has been sent that comes now; None when there is no room for it.
+    fn send(&mut self, bytes: usize, settings: &Settings, now: Instant) -> Option<Instant> {
+        let nanos = u128::from(now.micros()) * 1000;
+        let Some(rate) = settings.rate else { return Some(now) };
+        while let Some((sent, bytes)) = self.queue.front().copied()
+            && sent <= nanos
+        {
+            self.queue.pop_front();
+            self.queued_bytes -= bytes;
+        }
+        let room = match settings.limit {
+            Limit::Packets(limit) => self.queue.len() < limit,
+            Limit::Bytes(limit) => self.queued_bytes + bytes <= limit,
+        };
+        if !room && !self.queue.is_empty() {
+            return None;
+        }
+        self.free_at = self.free_at.max(nanos) + bytes as u128 * 8 * 1_000_000_000 / u128::from(rate.get());
+        self.queue.push_back((self.free_at, bytes));
+        self.queued_bytes += bytes;
+        // Not before it was sent.
+        Some(Instant::from_micros(u64::try_from(self.free_at.div_ceil(1000)).unwrap_or(u64::MAX)))
+    }
+}
+
+/// A packet under way.
+struct Held {
+    due: Instant,
+    serial: u64,
+    packet: Packet,
+}
+
+impl Held {
+    fn key(&self) -> (Instant, u64) {
+        (self.due, self.serial)
+    }
+}
+
+impl Ord for Held {
+    /// The heap's greatest is the next one due.
+    fn cmp(&self, other: &Held) -> Ordering {
+        other.key().cmp(&self.key())
+    }
+}
+
+impl PartialOrd for Held {
+    fn partial_cmp(&self, other: &Held) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Held {
+    fn eq(&self, other: &Held) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Held {}
+
+/// splitmix64: any state is as good as any other, so that one can be made for each packet.
+struct Dice(u64);
+
+impl Dice {
+    /// The generator of the `index`-th packet.
+    fn new(seed: u64, index: u64) -> Dice {
+        let mut dice = Dice(seed ^ Dice(index).next());
+        Dice(dice.next())
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn roll(&mut self, probability: Probability) -> bool {
+        self.next() >> 32 < probability.0
+    }
+}
+
+#[cfg(test)]
+mod tests;

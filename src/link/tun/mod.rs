@@ -1,0 +1,223 @@
+//! A TUN device of the kernel's as a link: the program's own interface on the machine's network, or in a namespace.
+//!
+//! With offloads (`Tun::open`) packets of up to 64 KB go both ways, which is where the throughput comes from: one such
+//! packet costs the kernel about what three small ones do (`offload.rs` has what is done for it). Without
+//! (`Tun::open_plain`) every packet is as the network will see it.
+//!
+//! The device's addresses, routes and MTU are the administrator's, with ip(8); this only attaches to it, or makes one.
+//! One descriptor, one queue. The MTU is read once: a device whose MTU changes is to be opened again.
+#![forbid(unsafe_code)]
+
+mod offload;
+
+use super::{Capabilities, Link, Outgoing};
+use crate::sys::tun::{self, Device};
+use crate::time::Instant;
+use offload::Copied;
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::io::{Errno, IoSlice};
+
+/// TUN_F_CSUM, TUN_F_TSO4 and TUN_F_TSO6: what the kernel may leave to us.
+const FEATURES: u32 = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+
+/// Longest packet.
+const PACKET_MAX: usize = 65535;
+
+/// Most payload of a super-packet: IPv4's length field counts the headers too, of which TCP's can have 60 bytes.
+const SEGMENTATION: usize = PACKET_MAX - 20 - 60;
+
+/// A TUN device.
+pub struct Tun {
+    device: Device,
+    /// None when the device has no offloads. Holds the front of a packet on its way out.
+    front: Option<Vec<u8>>,
+    mtu: usize,
+    buffer: Vec<u8>,
+    counters: Counters,
+    gone: bool,
+}
+
+/// What a device did with packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets from the device, coalesced ones counted once.
+    pub received: u64,
+    /// Packets to the device, super-packets counted once.
+    pub sent: u64,
+    /// Dropped: the device had no room.
+    pub no_room: u64,
+    /// Dropped: the device is down, gone, or did not take the packet.
+    pub refused: u64,
+    /// Dropped: a checksum of what arrived was wrong.
+    pub bad_checksum: u64,
+}
+
+impl Tun {
+    /// Attaches to the device called `name`, or makes one; an empty name lets the kernel choose. The error is for people.
+    pub fn open(name: &str) -> Result<Tun, String> {
+        Tun::attach(name, true)
+    }
+
+    /// Likewise, without offloads: one packet of the network is one packet here.
+    pub fn open_plain(name: &str) -> Result<Tun, String> {
+        Tun::attach(name, false)
+    }
+
+    fn attach(name: &str, offload: bool) -> Result<Tun, String> {
+        let failed = |what: &str, errno, why| complaint(name, what, errno, why);
+        if name.len() > tun::NAME_MAX || name.contains(['/', ' ', '%']) {
+            return Err(format!(
+                "--link tun:{name}: no name of an interface: at most 15 bytes, without / % and space"
+            ));
+        }
+        let clone = tun::open().map_err(|errno| {
+            failed(&format!("cannot open {}", tun::CLONE_DEVICE), errno, why_not_open(errno))
+        })?;
+        let device = Device::attach(clone, name, offload)
+            .map_err(|errno| failed("cannot attach to the device", errno, why_not_attached(errno)))?;
+        if offload {
+            device.set_offload(FEATURES).map_err(|errno| {
+                failed("cannot turn on offloads", errno, "the kernel is too old for TUN_F_TSO6")
+            })?;
+        }
+        let mtu =
+            device.mtu().map_err(|errno| failed("cannot read the MTU", errno, "has the device gone?"))?;
+        let front = offload.then(Vec::new);
+        let buffer = vec![0; offload::HEADER + PACKET_MAX];
+        Ok(Tun {
+            device,
+            front,
+            mtu: mtu.min(PACKET_MAX),
+            buffer,
+            counters: Counters::default(),
+            gone: false,
+        })
+    }
+
+    /// The device's name.
+    pub fn name(&self) -> &str {
+        self.device.name()
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The device was removed, or will never answer again for another reason.
+    fn lose(&mut self, errno: Errno) {
+        tracing::error!("the link tun:{} is lost: {errno}", self.device.name());
+        self.gone = true;
+        self.device.detach();
+    }
+
+    fn write(&mut self, packet: &Outgoing<'_>) -> Result<(), Errno> {
+        let [first, second] = packet.payload.map(IoSlice::new);
+        let Some(front) = &mut self.front else {
+            return self.device.write(&[IoSlice::new(packet.headers), first, second]);
+        };
+        let copied = offload::prepare(packet, front).ok_or(Errno::INVAL)?;
+        let front = IoSlice::new(front);
+        match copied {
+            Copied::Whole => self.device.write(&[front]),
+            Copied::Front(length) => {
+                let rest = packet.headers.get(length..).unwrap_or_default();
+                self.device.write(&[front, IoSlice::new(rest), first, second])
+            }
+        }
+    }
+}
+
+impl Link for Tun {
+    fn capabilities(&self) -> Capabilities {
+        let offload = self.front.is_some();
+        Capabilities {
+            mtu: self.mtu,
+            checksums: !offload,
+            segmentation: if offload { SEGMENTATION } else { 0 },
+            in_memory: false,
+        }
+    }
+
+    fn receive(&mut self, _: Instant, take: &mut dyn FnMut(&[u8])) -> bool {
+        if self.gone {
+            return false;
+        }
+        let length = match self.device.read(&mut self.buffer) {
+            Ok(length) => length,
+            Err(Errno::AGAIN) => return false,
+            Err(errno) => {
+                self.lose(errno);
+                return false;
+            }
+        };
+        self.counters.received += 1;
+        let packet = self.buffer.get(..length).unwrap_or_default();
+        if self.front.is_none() {
+            take(packet);
+        } else if let Some((header, packet)) = packet.split_at_checked(offload::HEADER)
+            && offload::is_intact(header, packet)
+        {
+            take(packet);
+        } else {
+            self.counters.bad_checksum += 1;
+        }
+        true
+    }
+
+    fn transmit(&mut self, packet: Outgoing<'_>, _: Instant) {
+        let written = if self.gone { Err(Errno::BADFD) } else { self.write(&packet) };
+        match written {
+            Ok(()) => self.counters.sent += 1,
+            Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => self.counters.no_room += 1,
+            Err(_) => self.counters.refused += 1,
+        }
+    }
+
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.device.as_fd())
+    }
+}
+
+fn complaint(name: &str, what: &str, errno: Errno, why: &str) -> String {
+    let number = errno.raw_os_error();
+    let errno = match errno {
+        Errno::ACCESS => "EACCES".into(),
+        Errno::PERM => "EPERM".into(),
+        Errno::NOENT => "ENOENT".into(),
+        Errno::NODEV => "ENODEV".into(),
+        Errno::NXIO => "ENXIO".into(),
+        Errno::BUSY => "EBUSY".into(),
+        Errno::INVAL => "EINVAL".into(),
+        _ => std::io::Error::from_raw_os_error(number).to_string(),
+    };
+    format!("--link tun:{name}: {what} ({errno}): {why}")
+}
+
+fn why_not_open(errno: Errno) -> &'static str {
+    match errno {
+        Errno::ACCESS | Errno::PERM => {
+            "its mode or this container forbids it; it is usually open to all (mode 0666)"
+        }
+        Errno::NOENT | Errno::NODEV | Errno::NXIO => {
+            "this machine or container has no TUN devices; try `modprobe tun`, or give the container the device"
+        }
+        _ => "the kernel gives no other reason",
+    }
+}
+
+fn why_not_attached(errno: Errno) -> &'static str {
+    match errno {
+        Errno::PERM | Errno::ACCESS => {
+            "only root may make or take it; root can make one for you: `ip tuntap add NAME mode tun user YOU`"
+        }
+        Errno::BUSY => "another process is attached to it",
+        Errno::INVAL => {
+            "there is an interface of that name which is no TUN device, or one with several queues"
+        }
+        _ => "the kernel gives no other reason",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! What stands before each packet of a device with IFF_VNET_HDR: `struct virtio_net_hdr`, which says what the sender
+//! left for the receiver to do. We leave the transport's checksum and the cutting; the kernel does the same to us.
+//!
+//! Sent: TCP and UDP with the sum of their pseudo header in the checksum field and VIRTIO_NET_HDR_F_NEEDS_CSUM, so that
+//! whoever needs the checksum completes it, which on the way to a local socket is nobody. ICMP is finished here: programs
+//! with raw sockets verify it themselves. The IPv4 header's checksum and the lengths of a template are written here too.
+//!
+//! Received: what says NEEDS_CSUM or DATA_VALID is good. All else is verified here, so that the engine need not.
+#![forbid(unsafe_code)]
+
+use crate::link::Outgoing;
+use core::num::NonZeroU16;
+use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, checksum};
+
+/// Bytes of `struct virtio_net_hdr` (linux/virtio_net.h) as TUN devices have it by default.
+pub(super) const HEADER: usize = 10;
+
+/// VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_F_DATA_VALID
+const NEEDS_CHECKSUM: u8 = 1;
+const DATA_VALID: u8 = 2;
+/// VIRTIO_NET_HDR_GSO_TCPV4, _TCPV6
+const GSO_TCP_V4: u8 = 1;
+const GSO_TCP_V6: u8 = 4;
+
+/// Longest IP and TCP headers that the engine makes, options included.
+const HEADERS_MAX: usize = 60 + 60;
+
+/// Shortest transport headers, and where the checksum lies in them.
+const TCP: (usize, usize) = (20, 16);
+const UDP: (usize, usize) = (8, 6);
+const ICMP: (usize, usize) = (4, 2);
+
+/// How much of a packet `prepare` has put into `before`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copied {
+    /// So many bytes of its headers.
+    Front(usize),
+    /// All of it.
+    Whole,
+}
+
+/// Makes `before` the front of `packet` for the device, with a `virtio_net_hdr`. None for what is no packet, or too long
+/// for one.
+pub(super) fn prepare(packet: &Outgoing<'_>, before: &mut Vec<u8>) -> Option<Copied> {
+    let front = packet.headers.len().min(HEADERS_MAX);
+    before.clear();
+    before.resize(HEADER, 0);
+    before.extend_from_slice(&packet.headers[..front]);
+    let (header, bytes) = before.split_at_mut(HEADER);
+    let ip = finish_ip(bytes, packet.length())?;
+    let (shortest, at) = match ip.protocol {
+        IpProtocol::Tcp => TCP,
+        IpProtocol::Udp => UDP,
+        IpProtocol::Icmp | IpProtocol::Icmpv6 => {
+            return finish_message(packet, &ip, before).map(|()| Copied::Whole);
+        }
+        _ => return Some(Copied::Front(front)),
+    };
+    let transport = bytes.get_mut(ip.length..).filter(|bytes| bytes.len() >= shortest)?;
+    let length = packet.length() - ip.length;
+    transport[at..at + 2].copy_from_slice(&ip.pseudo_sum(length).to_be_bytes());
+    header[0] = NEEDS_CHECKSUM;
+    put(header, 6, ip.length);
+    put(header, 8, at);
+    if let Some(segment) = packet.segment.filter(|segment| needs_cutting(packet, *segment)) {
+        header[1] = if ip.is_v4() { GSO_TCP_V4 } else { GSO_TCP_V6 };
+        put(header, 2, packet.headers.len());
+        put(header, 4, segment.get().into());
+    }
+    Some(Copied::Front(front))
+}
+
+fn needs_cutting(packet: &Outgoing<'_>, segment: NonZeroU16) -> bool {
+    packet.length() - packet.headers.len() > segment.get().into()
+}
+
+/// The fields are of the host's byte order (Documentation/networking/tuntap.rst, TUNSETVNETLE). They hold what is less
+/// than a packet's length, which has sixteen bits.
+fn put(header: &mut [u8], at: usize, value: usize) {
+    header[at..at + 2].copy_from_slice(&(value as u16).to_ne_bytes());
+}
+
+/// What an IP header says, as far as checksums go.
+struct Ip {
+    source: IpAddress,
+    destination: IpAddress,
+    protocol: IpProtocol,
+    /// Of the header.
+    length: usize,
+}
+
+impl Ip {
+    fn is_v4(&self) -> bool {
+        matches!(self.source, IpAddress::Ipv4(_))
+    }
+
+    /// The sum of the pseudo header for a transport of so many bytes.
+    fn pseudo_sum(&self, length: usize) -> u16 {
+        checksum::pseudo_header(&self.source, &self.destination, self.protocol, length as u32)
+    }
+}
+
+/// Reads the IP header at the front of `bytes` and makes its length and checksum those of a packet of `total` bytes.
+fn finish_ip(bytes: &mut [u8], total: usize) -> Option<Ip> {
+    let first = *bytes.first()?;
+    match (first >> 4, usize::from(first & 0xf) * 4) {
+        (4, length) if length >= 20 && bytes.len() >= length => {
+            let mut header = Ipv4Packet::new_unchecked(bytes);
+            header.set_total_len(u16::try_from(total).ok()?);
+            header.fill_checksum();
+            let (source, destination) = (header.src_addr().into(), header.dst_addr().into());
+            Some(Ip { source, destination, protocol: header.next_header(), length })
+        }
+        (6, _) if bytes.len() >= 40 => {
+            let mut header = Ipv6Packet::new_unchecked(bytes);
+            header.set_payload_len(u16::try_from(total - 40).ok()?);
+            let (source, destination) = (header.src_addr().into(), header.dst_addr().into());
+            Some(Ip { source, destination, protocol: header.next_header(), length: 40 })
+        }
+        _ => None,
+    }
+}
+
+/// Makes `before` the whole of an ICMP packet, and writes its checksum.
+fn finish_message(packet: &Outgoing<'_>, ip: &Ip, before: &mut Vec<u8>) -> Option<()> {
+    // The front is in it, with its IP header set right.
+    before.extend_from_slice(&packet.headers[before.len() - HEADER..]);
+    before.extend_from_slice(packet.payload[0]);
+    before.extend_from_slice(packet.payload[1]);
+    let message = before.get_mut(HEADER + ip.length..).filter(|message| message.len() >= ICMP.0)?;
+    message[ICMP.1..ICMP.1 + 2].fill(0);
+    // RFC 792 sums the message alone, RFC 4443 2.3 the pseudo header too.
+    let pseudo = if ip.is_v4() { 0 } else { ip.pseudo_sum(message.len()) };
+    let sum = !checksum::combine(&[pseudo, checksum::data(message)]);
+    message[ICMP.1..ICMP.1 + 2].copy_from_slice(&sum.to_be_bytes());
+    Some(())
+}
+
+/// Whether the checksums of a packet from the device, with its header before it, are right or known to be. A fragment's
+/// cannot be known; nor can those of a transport that is none of ours.
+pub(super) fn is_intact(header: &[u8], packet: &[u8]) -> bool {
+    if header.first().is_some_and(|flags| flags & (NEEDS_CHECKSUM | DATA_VALID) != 0) {
+        return true;
+    }
+    match packet.first().map(|byte| byte >> 4) {
+        Some(4) => Ipv4Packet::new_checked(packet).is_ok_and(|header| {
+            let fragment = header.more_frags() || header.frag_offset() != 0;
+            let ip = Ip {
+                source: header.src_addr().into(),
+                destination: header.dst_addr().into(),
+                protocol: header.next_header(),
+                length: header.header_len().into(),
+            };
+            header.verify_checksum() && (fragment || is_right(&ip, header.payload()))
+        }),
+        Some(6) => Ipv6Packet::new_checked(packet).is_ok_and(|header| {
+            let (source, destination) = (header.src_addr().into(), header.dst_addr().into());
+            let ip = Ip { source, destination, protocol: header.next_header(), length: 40 };
+            is_right(&ip, header.payload())
+        }),
+        _ => false,
+    }
+}
+
+fn is_right(ip: &Ip, transport: &[u8]) -> bool {
+    let pseudo = match ip.protocol {
+        IpProtocol::Icmp => 0,
+        // RFC 768: no checksum. IPv6 has no such thing (RFC 8200 8.1).
+        IpProtocol::Udp if ip.is_v4() && transport.get(UDP.1..UDP.0) == Some(&[0, 0]) => return true,
+        IpProtocol::Tcp | IpProtocol::Udp | IpProtocol::Icmpv6 => ip.pseudo_sum(transport.len()),
+        _ => return true,
+    };
+    checksum::combine(&[pseudo, checksum::data(transport)]) == u16::MAX
+}
