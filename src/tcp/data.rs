@@ -356,6 +356,8 @@ impl Connection {
             return;
         }
         self.receiving.finished = true;
+        // What came out of order behind it is nothing, and must not be SACKed.
+        self.receiving.reassembly.forget();
         self.receiving.next = self.receiving.next + 1;
         self.receiving.edge = self.receiving.edge.later(self.receiving.next);
         self.receiving.acknowledge();

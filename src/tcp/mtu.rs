@@ -132,7 +132,8 @@ impl Connection {
         let size = match search.too_large {
             u32::MAX => most,
             too_large => search.size + (too_large - search.size) / 2,
-        };
+        }
+        .min(most);
         let room = self.sending.edge.distance(self.sending.next);
         let window = self.window().saturating_sub(self.scoreboard.in_flight());
         // Enough behind it that its loss is noticed without a time-out.
