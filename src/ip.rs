@@ -23,6 +23,15 @@ const ICMP_V6: u8 = 58;
 const V4_HEADER: usize = 20;
 const V6_HEADER: usize = 40;
 
+/// The least path MTU that is believed: for IPv4 Linux's min_pmtu, since less is claimed by who wants us to send tiny
+/// packets and by routers that do not know (0); for IPv6 what every path carries (RFC 8200 5).
+pub const fn least_path_mtu(address: &IpAddr) -> usize {
+    match address {
+        IpAddr::V4(_) => 552,
+        IpAddr::V6(_) => 1280,
+    }
+}
+
 /// What carries the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {

@@ -70,6 +70,4 @@ counters! {
     cookies_sent,
     /// Connections that came back with a cookie.
     cookies_accepted,
-    /// connections_broken
-    connections_broken,
 }

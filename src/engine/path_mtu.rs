@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::tuples::Keyed;
+use crate::ip;
 use crate::time::Instant;
 use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
@@ -15,19 +16,14 @@ const EXPIRY: Duration = Duration::from_secs(600);
 /// Destinations remembered; the oldest goes early. A process that talks to more narrow destinations at once learns again.
 const ENTRIES_MAX: usize = 1024;
 
-/// Linux's min_pmtu: less is claimed by who wants us to send tiny packets, and by routers that do not know (0).
-const LEAST_V4: usize = 552;
-
-/// RFC 8200 5: every path carries this much.
-const LEAST_V6: usize = 1280;
-
 /// What a path to `destination` carries when a router says `claimed`. None: no path of IPv6 can be so narrow, and the
 /// message must be dropped (RFC 8201 4).
 pub(super) fn believed(destination: IpAddr, claimed: u32) -> Option<usize> {
     let claimed = usize::try_from(claimed).unwrap_or(usize::MAX);
+    let least = ip::least_path_mtu(&destination);
     match destination {
-        IpAddr::V4(_) => Some(claimed.max(LEAST_V4)),
-        IpAddr::V6(_) => (claimed >= LEAST_V6).then_some(claimed),
+        IpAddr::V4(_) => Some(claimed.max(least)),
+        IpAddr::V6(_) => (claimed >= least).then_some(claimed),
     }
 }
 
@@ -74,7 +70,6 @@ impl PathMtus {
                 self.order.retain(|(since, destination)| {
                     self.paths.get(destination).is_some_and(|path| path.since == *since)
                 });
-                self.order.make_contiguous();
                 return;
             }
             self.order.pop_front();

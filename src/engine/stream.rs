@@ -241,7 +241,6 @@ impl Engine {
             Some(Error::ConnectionRefused) => self.counters.connections_refused += 1,
             Some(Error::ConnectionReset | Error::BrokenPipe) => self.counters.connections_reset += 1,
             Some(Error::TimedOut) => self.counters.connections_timed_out += 1,
-            Some(Error::Broken) => self.counters.connections_broken += 1,
             _ => {}
         }
     }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::congestion::{self, Algorithm, Congestion};
+use super::options::SHIFT_MAX;
 use super::ring::Pool;
 use super::scoreboard::RecordPool;
 use super::segment::TCP_HEADER;
@@ -15,9 +16,6 @@ const IN_MEMORY_BUFFER: usize = 256 * 1024;
 
 /// Bytes of a send buffer at first; it grows with the congestion window.
 const SEND_INITIAL: usize = 128 * 1024;
-
-/// RFC 7323 2.3
-const SHIFT_MAX: u8 = 14;
 
 /// A path.
 #[derive(Clone, Debug)]

@@ -17,6 +17,7 @@
 //! Not here: when to send cookies, and what becomes of a connection (`Connection::restore`).
 #![forbid(unsafe_code)]
 
+use super::options::SHIFT_MAX;
 use super::{Context, Draft, HeaderOptions, Options, Segment, Sequence, Timestamps, timers};
 use crate::link::Packet;
 use crate::time::Instant;
@@ -51,9 +52,6 @@ const LOW: u32 = 0x00ff_ffff;
 const OPTION_BITS: u32 = 0x1f;
 const SACK_BIT: u32 = 0x10;
 const NO_SCALE: u32 = 0x0f;
-
-/// RFC 7323 2.3
-const SHIFT_MAX: u32 = 14;
 
 /// Makes cookies, and knows its own.
 #[derive(Debug)]
@@ -156,7 +154,7 @@ fn table(address: SocketAddr) -> &'static [u16; 4] {
 
 /// The clock with the options in its low bits, and not ahead of itself: timestamps never go back (RFC 7323 5.4).
 fn pack(clock: u32, window_scale: Option<u8>, sack: bool) -> u32 {
-    let scale = window_scale.map_or(NO_SCALE, |shift| u32::from(shift).min(SHIFT_MAX));
+    let scale = window_scale.map_or(NO_SCALE, |shift| u32::from(shift.min(SHIFT_MAX)));
     let packed = (clock & !OPTION_BITS) | scale | if sack { SACK_BIT } else { 0 };
     if packed > clock { packed.wrapping_sub(OPTION_BITS + 1) } else { packed }
 }
@@ -164,7 +162,7 @@ fn pack(clock: u32, window_scale: Option<u8>, sack: bool) -> u32 {
 fn unpack(plain: Cookie, timestamp: u32) -> Option<Cookie> {
     let window_scale = match timestamp & NO_SCALE {
         NO_SCALE => None,
-        shift if shift <= SHIFT_MAX => Some(shift as u8),
+        shift if shift <= u32::from(SHIFT_MAX) => Some(shift as u8),
         _ => return None,
     };
     Some(Cookie { window_scale, sack: timestamp & SACK_BIT != 0, timestamps: true, ..plain })

@@ -22,9 +22,6 @@ use crate::time::Instant;
 use core::time::Duration;
 use std::net::IpAddr;
 
-/// The least MTU that an ICMP message is believed to give: Linux's net.ipv4.route.min_pmtu, and RFC 8200's.
-const LEAST_V4: usize = 552;
-const LEAST_V6: usize = 1280;
 /// The size of segments in a suspected black hole: Linux's tcp_base_mss.
 const BASE: u32 = 1024;
 /// No smaller: what every host takes (RFC 9293 3.7.1).
@@ -91,8 +88,7 @@ impl Connection {
     }
 
     fn lower_path_mtu(&mut self, mtu: usize) -> bool {
-        let least = if self.remote.is_ipv4() { LEAST_V4 } else { LEAST_V6 };
-        let mtu = mtu.max(least);
+        let mtu = mtu.max(ip::least_path_mtu(&self.remote.ip()));
         let lower = mtu < self.path_mtu.mtu;
         if lower {
             self.path_mtu.mtu = mtu;

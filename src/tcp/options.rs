@@ -21,7 +21,7 @@ const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
 
 /// RFC 7323 2.3: a larger shift is taken for this.
-const SHIFT_MAX: u8 = 14;
+pub(super) const SHIFT_MAX: u8 = 14;
 
 /// RFC 7323 3.2
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -67,9 +67,8 @@ pub(super) struct Recovery {
     pub(super) duplicates: u32,
     /// Time-outs since something was acknowledged.
     pub(super) timeouts: u32,
-    /// Time-outs and recoveries of either kind, ever.
+    /// Time-outs, ever.
     pub(super) timeouts_ever: u32,
-    pub(super) false_alarms: u32,
 }
 
 impl Recovery {
@@ -88,7 +87,6 @@ impl Recovery {
             duplicates: 0,
             timeouts: 0,
             timeouts_ever: 0,
-            false_alarms: 0,
         }
     }
 
@@ -240,10 +238,14 @@ impl Connection {
         recovery.undo = Some(Undo { start: self.sending.unacknowledged, unreported: 0 });
     }
 
-    fn end_recovery(&mut self, now: Instant) {
+    fn leave(&mut self) {
         self.recovery.phase = Phase::Open;
         self.recovery.duplicates = 0;
         self.scoreboard.presumed = 0;
+    }
+
+    fn end_recovery(&mut self, now: Instant) {
+        self.leave();
         self.scoreboard.rack.recovered();
         self.congestion.on_recovered(now);
     }
@@ -339,11 +341,8 @@ impl Connection {
         self.congestion.on_spurious(now);
         self.rtt.end_back_off();
         self.recovery.undo = None;
-        self.recovery.false_alarms += 1;
         if self.recovery.phase != Phase::Open {
-            self.recovery.phase = Phase::Open;
-            self.recovery.duplicates = 0;
-            self.scoreboard.presumed = 0;
+            self.leave();
         }
     }
 

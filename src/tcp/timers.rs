@@ -61,6 +61,11 @@ impl Timers {
         (self.loss, self.time_out, self.reorder) = (None, None, None);
     }
 
+    fn time_out_at(&mut self, at: Instant) {
+        self.time_out = Some(at);
+        self.loss = Some((at, LossTimer::Retransmit));
+    }
+
     pub(super) fn is_loss_running(&self) -> bool {
         self.loss.is_some()
     }
@@ -166,17 +171,13 @@ impl Connection {
     }
 
     pub(super) fn arm_retransmission(&mut self, now: Instant) {
-        let at = now.after_micros(self.rtt.rto_micros());
-        self.timers.time_out = Some(at);
-        self.timers.loss = Some((at, LossTimer::Retransmit));
+        self.timers.time_out_at(now.after_micros(self.rtt.rto_micros()));
     }
 
     /// The peer seems to have reneged; an acknowledgement on its way may say otherwise (Linux's tcp_check_sack_reneging).
     pub(super) fn arm_renege_timer(&mut self, now: Instant) {
         let smoothed = self.rtt.smoothed().unwrap_or_default();
-        let at = now + (smoothed / 2).max(RENEGED_AFTER);
-        self.timers.time_out = Some(at);
-        self.timers.loss = Some((at, LossTimer::Retransmit));
+        self.timers.time_out_at(now + (smoothed / 2).max(RENEGED_AFTER));
     }
 
     /// RFC 8985 7.2: a probe comes before the time-out, or in its place.
@@ -188,13 +189,11 @@ impl Connection {
 
     /// A segment of new data leaves: the time-out starts with the first (RFC 6298 5.1), a probe is put off by each.
     pub(super) fn data_left(&mut self, now: Instant) {
-        if self.timers.time_out.is_none() || self.timers.loss.is_none() {
-            self.arm_retransmission(now);
-        }
+        self.retransmission_left(now);
         self.put_probe_before(now);
     }
 
-    /// A retransmission leaves.
+    /// A retransmission leaves: the time-out starts if it does not run.
     pub(super) fn retransmission_left(&mut self, now: Instant) {
         if self.timers.time_out.is_none() || self.timers.loss.is_none() {
             self.arm_retransmission(now);
