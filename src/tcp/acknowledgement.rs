@@ -138,6 +138,7 @@ impl Connection {
 
     /// RFC 9293 3.10.7.4: SND.WND. Whether it opened, or moved on with the acknowledgement.
     fn update_window(&mut self, segment: &Segment, number: Sequence) -> bool {
+        let window = self.window_of(segment);
         let sending = &mut self.sending;
         if number.before(sending.unacknowledged) {
             return false;
@@ -147,8 +148,6 @@ impl Connection {
         if !newer {
             return false;
         }
-        let shift = self.agreed.shifts.map_or(0, |(shift, _)| shift);
-        let window = u32::from(segment.window) << shift;
         let edge = number + window;
         let changed = edge != sending.edge;
         sending.edge = edge;
@@ -156,6 +155,12 @@ impl Connection {
         sending.window_sequence = segment.sequence;
         sending.window_acknowledgement = number;
         changed
+    }
+
+    /// The window that `segment` offers: never scaled in one with SYN, the SYN-ACK that crosses ours too (RFC 7323 2.2).
+    pub(super) fn window_of(&self, segment: &Segment) -> u32 {
+        let shift = self.agreed.shifts.filter(|_| !segment.syn).map_or(0, |(shift, _)| shift);
+        u32::from(segment.window) << shift
     }
 
     /// RFC 6298 3, RFC 7323 4. The time since a segment was sent is exact, but too long when its acknowledgement was lost

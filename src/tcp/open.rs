@@ -311,9 +311,7 @@ impl Connection {
         self.measure_handshake(now);
         self.sending.window_sequence = segment.sequence;
         self.sending.window_acknowledgement = number;
-        // RFC 7323 2.2: never scaled in a segment with SYN, the SYN-ACK that crosses ours too.
-        let shift = if segment.syn { 0 } else { self.agreed.shifts.map_or(0, |(shift, _)| shift) };
-        let window = u32::from(segment.window) << shift;
+        let window = self.window_of(segment);
         self.sending.edge = number + window;
         self.sending.window_max = window;
         self.open(context, number, now);
