@@ -262,6 +262,20 @@ impl Scoreboard {
         self.records[index].segment = segment;
     }
 
+    /// Makes one record of the one at `index`, which is lost, and of those behind it that wait with it, while they are no
+    /// longer than `most` together and end before `edge` (Linux's tcp_retrans_try_collapse).
+    pub(super) fn merge(&mut self, index: usize, most: u32, edge: Sequence) {
+        let first = self.records[index];
+        let joins = |sent: &&Sent| {
+            sent.lost && !sent.again && sent.end - first.start <= most && !sent.end.after(edge)
+        };
+        let count = self.records.iter().skip(index + 1).take_while(joins).count();
+        let Some(last) = self.records.get(index + count).copied().filter(|_| count > 0) else { return };
+        // Bytes are counted as before; only lost records come together, and of those none is SACKed.
+        (self.records[index].end, self.records[index].fin) = (last.end, last.fin);
+        self.records.drain(index + 1..=index + count);
+    }
+
     /// The record at `index` is sent again.
     pub(super) fn sent_again(&mut self, index: usize, now: Instant) {
         let snapshot = self.rate.sent(self.in_flight(), self.records.is_empty(), now);

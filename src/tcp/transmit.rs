@@ -217,6 +217,9 @@ impl Connection {
         // No more than the window allows, but one segment: after a time-out that is all it allows.
         let allowed = self.window().saturating_sub(self.scoreboard.in_flight());
         let most = self.largest(context).min((allowed / mss * mss).max(mss));
+        if !last {
+            self.scoreboard.merge(index, mss, self.sending.edge);
+        }
         self.scoreboard.limit(index, most, mss);
         let Some(record) = self.scoreboard.record(index).copied() else { return };
         let length = (record.end - record.start) - u32::from(record.fin);
