@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use super::context::Context;
+use super::options::TIMESTAMPS_LENGTH;
 use super::reassembly::Reassembly;
 use super::ring::Ring;
 use super::segment::Segment;
@@ -284,10 +285,16 @@ impl Connection {
         }
     }
 
+    /// The peer's segments are what we announced at the most, and hardly more than it announces itself; a longer packet is
+    /// several in one (coalesced receive).
     fn note_size(&mut self, length: u32) {
         self.tally.data_segments_received += 1;
-        let full = length.min(self.receiving.announced_mss);
-        self.receiving.segment = self.receiving.segment.max(full);
+        if length > self.receiving.segment {
+            let announced = self.receiving.announced_mss.min(self.sending.peer_mss);
+            let options = if self.agreed.timestamps { TIMESTAMPS_LENGTH as u32 } else { 0 };
+            let full = length.min(announced.saturating_sub(options));
+            self.receiving.segment = self.receiving.segment.max(full);
+        }
     }
 
     fn store(&mut self, context: &mut Context, start: Sequence, data: &[u8], now: Instant) {
