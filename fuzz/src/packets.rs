@@ -521,15 +521,13 @@ fn duration(input: &mut Bytes) -> Duration {
 }
 
 fn option(input: &mut Bytes) -> SocketOption {
-    const SECOND: Duration = Duration::from_secs(1);
     let on = input.u8().is_multiple_of(2);
     let span = duration(input);
     match input.u8() % 5 {
         0 => SocketOption::NoDelay(on),
         1 => {
-            // Seconds, as setsockopt(2) has them, and at least one.
-            let (idle, interval) = (span.max(SECOND), span.max(SECOND));
-            SocketOption::KeepAlive(on.then_some(KeepAlive { idle, interval, count: u32::from(input.u8()) }))
+            let probes = KeepAlive { idle: span, interval: span, count: u32::from(input.u8()) };
+            SocketOption::KeepAlive(on.then_some(probes))
         }
         2 => SocketOption::UserTimeout(on.then_some(span)),
         3 => SocketOption::ReuseAddress(on),

@@ -71,7 +71,8 @@ impl SocketOption {
 }
 
 impl Engine {
-    /// Changes an option. IPV6_V6ONLY is EINVAL once the socket is bound.
+    /// Changes an option. IPV6_V6ONLY is EINVAL once the socket is bound, and so are keep-alive parameters below tcp(7)'s
+    /// limits: a second, a probe.
     pub fn set_option(&mut self, id: SocketId, option: SocketOption, now: Instant) -> Result<()> {
         let Engine { sockets, stream_ports, datagram_ports, contexts, ready, .. } = self;
         let socket = sockets.find_mut(id).ok_or(Error::BadDescriptor)?;
@@ -84,6 +85,9 @@ impl Engine {
             SocketOption::V6Only(on) if socket.bound.is_none() || on == socket.v6_only => socket.v6_only = on,
             SocketOption::V6Only(_) => return Err(Error::InvalidArgument),
             SocketOption::Broadcast(on) => socket.broadcast = on,
+            SocketOption::KeepAlive(Some(probes)) if !probes.is_valid() => {
+                return Err(Error::InvalidArgument);
+            }
             option => option.change(socket.options.get_or_insert_default()),
         }
         let options = socket.options();

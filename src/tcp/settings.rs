@@ -48,6 +48,14 @@ pub struct KeepAlive {
     pub count: u32,
 }
 
+impl KeepAlive {
+    /// Whether it is within tcp(7)'s limits: with an interval of nothing, probes would follow each other without end.
+    pub fn is_valid(&self) -> bool {
+        const SECOND: Duration = Duration::from_secs(1);
+        self.idle >= SECOND && self.interval >= SECOND && self.count >= 1
+    }
+}
+
 /// What a program may set of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -59,7 +67,7 @@ pub struct Options {
     pub quick_ack: bool,
     /// SO_OOBINLINE
     pub urgent_inline: bool,
-    /// SO_KEEPALIVE and its parameters
+    /// SO_KEEPALIVE and its parameters, which must be valid
     pub keep_alive: Option<KeepAlive>,
     /// TCP_USER_TIMEOUT
     pub user_timeout: Option<Duration>,

@@ -108,6 +108,25 @@ fn keep_alive_probes_an_idle_peer_and_ends_a_dead_one() {
 }
 
 #[test]
+fn keep_alive_without_a_pause_is_refused() {
+    let mut peer = Peer::new();
+    let id = peer.connected();
+    let limits = KeepAlive { idle: SECOND, interval: SECOND, count: 1 };
+    for keep_alive in [
+        KeepAlive { idle: Duration::ZERO, ..limits },
+        KeepAlive { interval: Duration::ZERO, count: u32::MAX, ..limits },
+        KeepAlive { interval: SECOND - Duration::from_micros(1), ..limits },
+        KeepAlive { count: 0, ..limits },
+    ] {
+        let set = peer.engine.set_option(id, SocketOption::KeepAlive(Some(keep_alive)), peer.now);
+        assert_eq!(set, Err(Error::InvalidArgument), "{keep_alive:?}");
+    }
+    assert_eq!(peer.pass(7300 * SECOND), [], "none of it is in force");
+    peer.engine.set_option(id, SocketOption::KeepAlive(Some(limits)), peer.now).expect("a valid one");
+    assert_eq!(peer.pass(SECOND + SECOND / 2).len(), 1);
+}
+
+#[test]
 fn icmp_errors_end_a_connect_with_their_reason() {
     for (reason, error) in [
         (Unreachable::Network, Error::NetworkUnreachable),
