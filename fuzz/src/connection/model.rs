@@ -506,8 +506,10 @@ impl Model {
             .behind(self.acknowledged)
             .find(|range| (range.start..=range.end).contains(&offset));
         (self.acknowledged..=self.contiguous() + 1).contains(&offset)
-            // A block ends where it ended, or where the window did.
-            || held.is_some_and(|range| range.end == offset || self.edges.contains(&offset))
+            // A block ends where it ended, or where the window or the stream did.
+            || held.is_some_and(|range| {
+                range.end == offset || self.edges.contains(&offset) || self.has_fin_at(offset)
+            })
     }
 }
 
