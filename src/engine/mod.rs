@@ -23,6 +23,7 @@ mod address;
 mod cookies;
 mod counters;
 mod datagram;
+mod inspection;
 mod listener;
 mod options;
 mod path_mtu;
@@ -37,6 +38,7 @@ mod tuples;
 
 pub use crate::tcp::KeepAlive;
 pub use counters::Counters;
+pub use inspection::Inspection;
 pub use options::SocketOption;
 
 use crate::error::{Error, Result};

@@ -1,6 +1,7 @@
 //! Deadlines of connections: a heap with at most one live entry for each. A deadline that moves later leaves its entry
 //! where it is, to be looked at when it comes up; one that moves earlier gets a second entry and voids the first. Void
-//! entries are swept out when they are most of the heap.
+//! entries are swept out when they are most of the heap. Two equal entries are one: what is done for the first voids the
+//! second.
 #![forbid(unsafe_code)]
 
 use super::socket::Socket;
@@ -11,7 +12,7 @@ use std::collections::BinaryHeap;
 
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    heap: BinaryHeap<Reverse<(Instant, SocketId)>>,
+    pub(super) heap: BinaryHeap<Reverse<(Instant, SocketId)>>,
 }
 
 impl Timers {

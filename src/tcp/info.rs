@@ -193,6 +193,31 @@ impl Connection {
     }
 }
 
+/// Memory that a connection holds besides itself, in bytes. Limits: `docs/tcp.md`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// What was written and is not acknowledged.
+    pub send: usize,
+    /// What was received and is not read, in order or not.
+    pub receive: usize,
+    /// The ranges that came out of order.
+    pub reassembly: usize,
+    /// One record for each transmission that is not acknowledged.
+    pub records: usize,
+}
+
+impl Connection {
+    /// What it holds now.
+    pub fn memory(&self) -> Memory {
+        Memory {
+            send: self.sending.ring.capacity(),
+            receive: self.receiving.ring.capacity(),
+            reassembly: self.receiving.reassembly.memory(),
+            records: self.scoreboard.memory(),
+        }
+    }
+}
+
 /// Linux's numbers of the states (net/tcp_states.h).
 fn linux_state(state: State) -> u8 {
     match state {

@@ -48,7 +48,7 @@ mod window;
 
 pub use congestion::Algorithm;
 pub use context::{Context, PathSettings};
-pub use info::Info;
+pub use info::{Info, Memory};
 pub use options::{HeaderOptions, SackBlocks, Timestamps};
 pub use segment::{Draft, Segment, TCP_HEADER};
 pub use sequence::Sequence;

@@ -26,6 +26,11 @@ impl Reassembly {
         self.ranges.is_empty()
     }
 
+    /// Bytes of memory it holds.
+    pub(super) fn memory(&self) -> usize {
+        self.ranges.capacity() * size_of::<(Sequence, Sequence)>()
+    }
+
     /// Forgets what came out of order: the stream ends before it.
     pub(super) fn forget(&mut self) {
         self.ranges = Vec::new();

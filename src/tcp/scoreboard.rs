@@ -151,6 +151,11 @@ impl Scoreboard {
         self.records.len()
     }
 
+    /// Bytes of memory it holds.
+    pub(super) fn memory(&self) -> usize {
+        self.records.capacity() * size_of::<Sent>()
+    }
+
     pub(super) fn totals(&self) -> Totals {
         self.totals
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tubesock::engine::{self, Domain, Engine, Kind, SocketId, SocketOption, StreamState};
 use tubesock::error::Error;
 use tubesock::link::Outgoing;
+use tubesock::tcp::Memory;
 use tubesock::time::Instant;
 
 /// Where one end of a connection stands, as its program sees it.
@@ -99,6 +100,46 @@ pub(crate) fn number_of(ports: [u16; 2]) -> usize {
     usize::from(ports[0].max(ports[1]) % 10_000)
 }
 
+/// The most memory that a connection may hold: what its buffers are to hold, and how small its segments may be, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    send: usize,
+    receive: usize,
+    segment: usize,
+}
+
+impl Limits {
+    fn allow(self, memory: Memory) -> bool {
+        // The window is in units of its scale, which is at most this part of the buffer, and rounded up.
+        let received = self.receive + self.receive / 32_768 + 1;
+        // A list grows by doubling. A super-packet of which the peer has a part is a record for each segment.
+        let records = 2 * (RECORDS_MAX + self.send / self.segment) * RECORD;
+        memory.send <= ring(self.send)
+            && memory.receive <= ring(received)
+            && memory.reassembly <= 2 * RANGES_MAX * RANGE
+            && memory.records <= records
+    }
+}
+
+/// The largest ring for so many bytes: a power of two, or what others have left, four times as much at the most (`tcp::ring`).
+fn ring(bytes: usize) -> usize {
+    const LEFT: usize = 4 << 20;
+    bytes.next_power_of_two().max(ANY_NEED).max(LEFT.min(4 * bytes))
+}
+
+/// A buffer of as much serves any need (`tcp::ring`).
+const ANY_NEED: usize = 256 << 10;
+
+/// How many transmissions and ranges are remembered (`tcp::transmit`, `tcp::reassembly`), and bytes of each.
+const RECORDS_MAX: usize = 16_384;
+const RECORD: usize = 80;
+const RANGES_MAX: usize = 2048;
+const RANGE: usize = 8;
+
+/// The smallest segment of a path as bad as ICMP may say it is, and what timestamps take of it (RFC 1191, RFC 7323).
+const SEGMENT_LEAST: usize = 500;
+const TIMESTAMPS_LENGTH: usize = 12;
+
 /// One of our engines.
 pub(crate) struct Ours<'a> {
     plan: &'a Plan,
@@ -178,20 +219,23 @@ impl<'a> Ours<'a> {
         Ok(())
     }
 
-    /// The most that a connection may hold to be read, and unacknowledged.
-    fn limits(&self, number: usize) -> [usize; 2] {
-        let set = |of: fn(&SocketOption) -> Option<usize>| {
-            self.end(number).options.iter().filter_map(|(_, option)| of(option)).max().unwrap_or(0)
-        };
-        let receive = set(|option| match option {
+    fn limits(&self, number: usize) -> Limits {
+        let ends = &self.plan.connections[number].ends;
+        let receive = self.end(number).options.iter().filter_map(|(_, option)| match option {
             SocketOption::ReceiveBuffer(bytes) => *bytes,
             _ => None,
         });
-        let send = set(|option| match option {
-            SocketOption::SendBuffer(bytes) => *bytes,
+        let segments = ends.iter().flat_map(|end| &end.options).filter_map(|(_, option)| match option {
+            SocketOption::MaximumSegment(bytes) => bytes.map(usize::from),
             _ => None,
         });
-        [receive.max(self.plan.tcp[self.side].receive_max), send.max(self.plan.tcp[self.side].send_max)]
+        let tcp = &self.plan.tcp[self.side];
+        Limits {
+            // What a program asks for is no more than the path allows.
+            send: tcp.send_max,
+            receive: receive.chain([tcp.receive_max]).max().unwrap_or(0),
+            segment: segments.chain([SEGMENT_LEAST]).min().unwrap_or(0) - TIMESTAMPS_LENGTH,
+        }
     }
 
     /// Whether `at` can be bound to.
@@ -323,16 +367,18 @@ impl Host for Ours<'_> {
         self.accept(now)?;
         // Nobody waits for these: the programs of the simulation look for themselves.
         while self.engine.changed().is_some() {}
+        let busy = self.engine.deadline() == Some(Instant::ZERO);
         for (number, id) in self.sockets.iter().enumerate() {
-            let Some(id) = *id else { continue };
-            let held = [self.engine.readable(id), self.engine.unacknowledged(id)];
-            if held == [0, 0] {
-                continue;
-            }
+            let Some(held) = id.and_then(|id| self.engine.inspect(id)) else { continue };
+            let broken = |what: String| Err(format!("connection {number}: {what}"));
             let limits = self.limits(number);
-            // The window is in units of its scale, which is at most this part of the buffer, and rounded up.
-            if held[0] > limits[0] + limits[0] / 32_768 || held[1] > limits[1] {
-                return Err(format!("connection {number} holds {held:?} bytes, its limits are {limits:?}"));
+            if !limits.allow(held.memory) {
+                return broken(format!("{:?}, its limits are {limits:?}", held.memory));
+            }
+            let awaited =
+                held.deadline.is_none_or(|deadline| held.scheduled.is_some_and(|at| at <= deadline));
+            if held.timed != held.scheduled.is_some() || !(busy || awaited) {
+                return broken(format!("{held:?}: not one timer that runs in time"));
             }
         }
         Ok(())
