@@ -84,6 +84,8 @@ pub(super) struct Model {
     in_window: Intervals,
     came: Intervals,
     fins: BTreeSet<i64>,
+    /// Where the data of each segment ended.
+    ends: HashSet<i64>,
     /// The acknowledgement that we sent last, and the furthest right edge with one.
     pub(super) acknowledged: i64,
     pub(super) advertised: i64,
@@ -119,6 +121,7 @@ impl Model {
             in_window: Intervals::default(),
             came: Intervals::default(),
             fins: BTreeSet::new(),
+            ends: HashSet::new(),
             acknowledged: 0,
             advertised: 0,
             edges: HashSet::new(),
@@ -170,6 +173,7 @@ impl Model {
         }
         let start = self.anywhere(wire.sequence);
         self.came.insert(start..start + wire.length());
+        self.ends.insert(end);
         if wire.has(FIN) {
             self.fins.insert(end);
         }
@@ -506,10 +510,13 @@ impl Model {
             .behind(self.acknowledged)
             .find(|range| (range.start..=range.end).contains(&offset));
         (self.acknowledged..=self.contiguous() + 1).contains(&offset)
-            // A block ends where it ended, or where the window or the stream did.
-            || held.is_some_and(|range| {
-                range.end == offset || self.edges.contains(&offset) || self.has_fin_at(offset)
-            })
+            || held.is_some_and(|range| range.end == offset || self.may_end_at(offset))
+    }
+
+    /// What came ended where its segment did, or was cut where the window or the stream ended; what came behind that may
+    /// have been dropped.
+    fn may_end_at(&self, offset: i64) -> bool {
+        self.ends.contains(&offset) || self.edges.contains(&offset) || self.has_fin_at(offset)
     }
 }
 
