@@ -1,8 +1,11 @@
 //! The bench of the engine alone: two engines in one thread, packets handed over in memory, MTU 1500, no checksums.
 //!
 //! `cargo bench --bench memory` prints what bulk data, round trips and idle connections cost, each beside its limit, and
-//! fails when one is missed. Time is CPU time of the thread; the engines' clock is stepped. What is counted is what a
-//! host does: write, transmit, receive, the changes that the engine tells of, read, and the timers.
+//! fails when one is missed; beside the first two what smoltcp's TCP does in the same run (`yardstick.rs`). Time is CPU
+//! time of the thread; the engines' clock is stepped. What is counted is what a host does: write, transmit, receive, the
+//! changes that the engine tells of, read, and the timers.
+
+mod yardstick;
 
 use rustix::time::{ClockId, clock_gettime};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -217,15 +220,38 @@ fn line(what: &str, value: f64, limit: f64, more_is_better: bool) -> bool {
     held
 }
 
+/// A line that compares with smoltcp.
+fn compare(what: &str, ours: f64, theirs: f64) {
+    println!("| {what:<58} | {theirs:>9.2} | ratio {:>4.2} |        |", ours / theirs);
+}
+
+fn gigabits(bulk: impl FnMut() -> Duration) -> f64 {
+    BULK_BYTES as f64 * 8.0 / best(core::iter::repeat_with(bulk).take(ROUNDS)) / 1e9
+}
+
 fn bulk() -> f64 {
     let mut world = World::new();
     let pair = world.connections(1)[0];
     let mut buffer = vec![7; 64 * 1024];
     world.bulk(pair, BULK_BYTES / 16, &mut buffer);
     let before = ALLOCATIONS.load(Ordering::Relaxed);
-    let time = best((0..ROUNDS).map(|_| cpu(|| world.bulk(pair, BULK_BYTES, &mut buffer))));
+    let rate = gigabits(|| cpu(|| world.bulk(pair, BULK_BYTES, &mut buffer)));
     println!("allocations in bulk: {}", ALLOCATIONS.load(Ordering::Relaxed) - before);
-    BULK_BYTES as f64 * 8.0 / time / 1e9
+    rate
+}
+
+fn bulk_of_smoltcp() -> f64 {
+    let mut pair = yardstick::Pair::new();
+    let mut buffer = vec![7; 64 * 1024];
+    pair.bulk(BULK_BYTES / 16, PACKETS_A_TURN, &mut buffer);
+    gigabits(|| cpu(|| pair.bulk(BULK_BYTES, PACKETS_A_TURN, &mut buffer)))
+}
+
+/// Nanoseconds of a round trip of smoltcp's.
+fn round_trips_of_smoltcp() -> f64 {
+    let mut pair = yardstick::Pair::new();
+    let round = || cpu(|| (0..ROUND_TRIPS).for_each(|_| pair.round_trip()));
+    best(core::iter::repeat_with(round).take(ROUNDS)) / ROUND_TRIPS as f64 * 1e9
 }
 
 /// Nanoseconds of a round trip among `count` connections.
@@ -273,11 +299,14 @@ fn main() -> ExitCode {
         println!("round trip among {count}: {:.0} ns", round_trips(count));
     }
     if wanted("bulk") {
-        held.push(line("bulk, Gbit per CPU-second", bulk(), 50.0, true));
+        let ours = bulk();
+        held.push(line("bulk, Gbit per CPU-second", ours, 50.0, true));
+        compare("bulk of smoltcp", ours, bulk_of_smoltcp());
     }
     if wanted("trips") {
         let [one, few, many] = [1, 10, MANY].map(round_trips);
         held.push(line("round trip of 1 byte, one connection, ns", one, 450.0, false));
+        compare("round trip of smoltcp", one, round_trips_of_smoltcp());
         held.push(line("round trip of 1 byte, among 10 connections, ns", few, 450.0, false));
         held.push(line("round trip of 1 byte, among 10,000, times that among 10", many / few, 1.5, false));
     }
