@@ -81,7 +81,7 @@ fn carry(from: &mut Engine, to: &mut Engine, scratch: &mut Vec<u8>, limit: usize
     let mut any = false;
     for _ in 0..limit {
         let sent = from.transmit(now, &mut |packet| {
-            if !to.receive_parts(&packet, now) {
+            if !to.receive_parts(packet, now) {
                 to.receive(packet.in_one(scratch), now);
             }
         });

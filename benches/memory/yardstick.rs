@@ -80,7 +80,8 @@ pub(crate) struct Pair {
 
 impl Pair {
     pub(crate) fn new() -> Pair {
-        let mut pair = Pair { client: End::new(CLIENT), server: End::new(SERVER), now: Instant::from_secs(1) };
+        let mut pair =
+            Pair { client: End::new(CLIENT), server: End::new(SERVER), now: Instant::from_secs(1) };
         pair.server.socket().listen(PORT).expect("listen");
         let End { interface, sockets, handle, .. } = &mut pair.client;
         let socket = sockets.get_mut::<Socket>(*handle);

@@ -407,7 +407,7 @@ impl World {
             let mut packets = Vec::new();
             let sent = self
                 .engine
-                .transmit(self.now, &mut |outgoing| packets.push(examined(&outgoing, &self.settings)));
+                .transmit(self.now, &mut |outgoing| packets.push(examined(outgoing, &self.settings)));
             assert_eq!(sent, packets.len() == 1, "one packet for each true");
             let Some(packet) = packets.pop() else { return };
             self.remember(&packet);

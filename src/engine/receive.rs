@@ -40,12 +40,14 @@ impl Engine {
 
     /// Whether it was data of a connection that there is.
     fn take_parts(&mut self, headers: &[u8], payload: &[u8], now: Instant) -> bool {
-        let Ok(header) = ip::parse_front(headers, headers.len() + payload.len(), false) else { return false };
+        // Both are looked at where they are, as in `take_segment`.
+        let parsed = ip::parse_front(headers, headers.len() + payload.len(), false);
+        let Ok(header) = &parsed else { return false };
         let Some(front) = headers.get(header.payload.start..).filter(|_| header.protocol == Protocol::Tcp)
         else {
             return false;
         };
-        let parsed = Segment::parse_front(front, &header);
+        let parsed = Segment::parse_front(front, header);
         let Ok(segment) = &parsed else { return false };
         if segment.payload_offset != headers.len() || segment.payload != payload.len() {
             return false;

@@ -231,7 +231,7 @@ impl Socket {
     /// `settle_steady` after a turn to send, which moves no data between the connection and its owner. Only a limit on what
     /// waits to be sent (TCP_NOTSENT_LOWAT) makes room of what left.
     pub(super) fn settle_sent(&mut self, changes: &mut VecDeque<SocketId>) -> bool {
-        match self.options {
+        match self.options.as_ref().and_then(|options| options.not_sent_low_water) {
             Some(_) => self.settle_steady(changes),
             None => self.connection().is_some_and(Open::is_steady),
         }
@@ -304,6 +304,8 @@ pub(super) struct Sockets {
     vacant: Vec<usize>,
     serial: u64,
     count: usize,
+    /// What `prefetch` fetched last.
+    fetched: Option<SocketId>,
 }
 
 impl Sockets {
@@ -347,9 +349,12 @@ impl Sockets {
         self.pages.get(page)?[place].as_ref().filter(|socket| socket.id == id)
     }
 
-    /// Starts to fetch a socket that is about to be used: one that was not used for long lies in some twenty places of slow
-    /// memory, and to wait for one after the other is most of what a segment costs.
-    pub(super) fn prefetch(&self, id: SocketId) {
+    /// Starts to fetch a socket that is about to be used, if it was not the last one: one that was not used for long lies in
+    /// some twenty places of slow memory, and to wait for one after the other is most of what a segment costs.
+    pub(super) fn prefetch(&mut self, id: SocketId) {
+        if core::mem::replace(&mut self.fetched, Some(id)) == Some(id) {
+            return;
+        }
         let (page, place) = slot(id);
         if let Some(page) = self.pages.get(page) {
             prefetch(&page[place]);

@@ -48,7 +48,7 @@ impl Allowance {
 impl Engine {
     /// Gives the next packet for the link to `send`; false when there is none. Bounded work a call; call until false.
     /// What is left then, if packets to ourselves keep coming, makes `deadline` the past.
-    pub fn transmit(&mut self, now: Instant, send: &mut dyn FnMut(Outgoing<'_>)) -> bool {
+    pub fn transmit(&mut self, now: Instant, send: &mut dyn FnMut(&Outgoing<'_>)) -> bool {
         self.now = now;
         if !self.relieved.is_empty() {
             self.answer_late(now);
@@ -59,7 +59,7 @@ impl Engine {
                 self.recycle(packet);
             } else if let Some(packet) = self.outbox.pop_front() {
                 self.counters.sent(packet.len());
-                send(packet.as_slice().into());
+                send(&packet.as_slice().into());
                 return true;
             } else {
                 match self.transmit_segment(now, send) {
@@ -86,7 +86,7 @@ impl Engine {
     }
 
     /// One segment of the connection whose turn it is, and where it went.
-    fn transmit_segment(&mut self, now: Instant, send: &mut dyn FnMut(Outgoing<'_>)) -> Option<Path> {
+    fn transmit_segment(&mut self, now: Instant, send: &mut dyn FnMut(&Outgoing<'_>)) -> Option<Path> {
         loop {
             let Engine { ready, sockets, contexts, counters, looped, spare, changes, timers, .. } = self;
             let id = *ready.front()?;

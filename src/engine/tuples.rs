@@ -67,6 +67,7 @@ enum Key {
 }
 
 /// Both addresses are of one family everywhere in the engine; a tuple of two would have a key as well, of its own.
+#[inline(always)]
 fn key(tuple: &FourTuple) -> Key {
     let ports = (u32::from(tuple.local.port()) << 16) | u32::from(tuple.remote.port());
     match (tuple.local.ip(), tuple.remote.ip()) {
@@ -97,6 +98,8 @@ impl<T> Tuples<T> {
         Tuples { v4: HashMap::with_hasher(keyed.clone()), v6: HashMap::with_hasher(keyed.clone()) }
     }
 
+    /// Inline, so that the tuple is taken from where it lies.
+    #[inline(always)]
     pub(super) fn get(&self, tuple: &FourTuple) -> Option<&T> {
         match key(tuple) {
             Key::V4(key) => self.v4.get(&key),

@@ -77,7 +77,7 @@ impl Inner {
             if trace::enabled() {
                 trace::packet(now, true, &packet.to_packet());
             }
-            link.transmit(packet, now);
+            link.transmit(*packet, now);
         })
     }
 

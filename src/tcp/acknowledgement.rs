@@ -1,7 +1,7 @@
 //! The acknowledgement field of a segment, its SACK blocks and its window (RFC 9293 3.10.7.4, fifth step).
 #![forbid(unsafe_code)]
 
-use super::congestion::Acknowledgement;
+use super::congestion::{Acknowledgement, RateSample};
 use super::context::Context;
 use super::recovery::Phase;
 use super::scoreboard::News;
@@ -54,8 +54,14 @@ impl Connection {
         }
         let echo = segment.options.timestamps.filter(|_| self.agreed.timestamps).map(|stamps| stamps.echo);
         let lost = self.recover(context, &news, duplicate, echo, now);
-        self.control(&news, duplicate, lost, prior_in_flight, now);
-        self.limit_sending(context);
+        let presumed = if duplicate && !self.agreed.sack { self.sending.mss } else { 0 };
+        news.delivered += presumed;
+        self.reduce_window(news.delivered, news.acknowledged > 0 && lost == 0);
+        let rate = self.scoreboard.rate.sample(self.rtt.minimum_micros());
+        if self.congestion.heeds_acknowledgements() {
+            self.control(&news, lost, prior_in_flight, rate, now);
+            self.limit_sending(context);
+        }
         if self.scoreboard.is_reneged() {
             self.arm_renege_timer(now);
         } else if advanced || news.sacked || lost > 0 {
@@ -195,11 +201,14 @@ impl Connection {
     }
 
     /// Tells the congestion controller.
-    fn control(&mut self, news: &News, duplicate: bool, lost: u32, prior_in_flight: u32, now: Instant) {
-        let presumed = if duplicate && !self.agreed.sack { self.sending.mss } else { 0 };
-        let delivered = news.delivered + presumed;
-        let progress = news.acknowledged > 0 && lost == 0;
-        self.reduce_window(delivered, progress);
+    fn control(
+        &mut self,
+        news: &News,
+        lost: u32,
+        prior_in_flight: u32,
+        rate: Option<RateSample>,
+        now: Instant,
+    ) {
         let sampled = news.last_sent_at.is_some();
         let minimum_rtt = self.rtt.minimum().unwrap_or(Duration::ZERO);
         let in_flight = self.scoreboard.in_flight();
@@ -208,7 +217,7 @@ impl Connection {
         let acknowledgement = Acknowledgement {
             now,
             acknowledged: news.acknowledged,
-            delivered,
+            delivered: news.delivered,
             lost,
             in_flight,
             prior_in_flight,
@@ -220,7 +229,7 @@ impl Connection {
             next_sent: offset + u64::from(self.flight()),
             recovering: self.recovery.phase != Phase::Open,
             fast_recovery: self.recovery.phase == Phase::Fast,
-            rate: self.scoreboard.rate.sample(minimum_rtt),
+            rate,
         };
         self.congestion.on_acknowledgement(&acknowledgement);
     }

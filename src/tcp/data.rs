@@ -170,7 +170,7 @@ impl Receiving {
 
     /// Data of ours leaves.
     pub(super) fn answered(&mut self, now: Instant) {
-        if now - self.last_data < DELAYED_ACKNOWLEDGEMENT {
+        if now < self.last_data + DELAYED_ACKNOWLEDGEMENT {
             self.interactive = true;
         }
     }
@@ -184,8 +184,8 @@ impl Receiving {
     }
 
     /// Data came; whether its acknowledgement must not wait.
-    fn is_urgent_to_acknowledge(&mut self, rto: Duration, now: Instant) -> bool {
-        if now - self.last_data > rto {
+    fn is_urgent_to_acknowledge(&mut self, rto_micros: u64, now: Instant) -> bool {
+        if now.micros_since(self.last_data) > rto_micros {
             // After such a pause the peer is in slow start again.
             self.quick = QUICK;
         }
@@ -299,7 +299,7 @@ impl Connection {
 
     fn store(&mut self, context: &mut Context, start: Sequence, data: &[u8], now: Instant) {
         let sack = self.agreed.sack;
-        let rto = self.rtt.base_rto();
+        let rto = self.rtt.base_rto_micros();
         let receiving = &mut self.receiving;
         let offset = receiving.ring.length() + (start - receiving.next) as usize;
         let end = start + data.len() as u32;

@@ -38,7 +38,7 @@ impl Tally {
 
     pub(super) fn sent_data(&mut self, bytes: u32, segment: u32) {
         if bytes > 0 {
-            self.data_segments_sent += bytes.div_ceil(segment.max(1));
+            self.data_segments_sent += if bytes <= segment { 1 } else { bytes.div_ceil(segment.max(1)) };
             self.bytes_sent += u64::from(bytes);
         }
     }

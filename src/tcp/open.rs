@@ -196,7 +196,7 @@ impl Connection {
         &mut self,
         context: &mut Context,
         now: Instant,
-        send: &mut dyn FnMut(Outgoing<'_>),
+        send: &mut dyn FnMut(&Outgoing<'_>),
     ) -> bool {
         if !core::mem::take(&mut self.duty.syn) {
             if self.state == State::SynReceived && self.receiving.is_acknowledgement_due() {

@@ -30,8 +30,8 @@ pub(super) struct Rate {
     application_limited_until: u64,
     /// What the acknowledgement being taken has found so far.
     best: Option<Candidate>,
-    /// The last valid sample, in bytes per second.
-    latest: u64,
+    /// The last valid sample: bytes, and microseconds.
+    latest: (u64, u64),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,8 @@ impl Rate {
 
     /// Bytes per second.
     pub(super) fn latest(&self) -> u64 {
-        self.latest
+        let (bytes, micros) = self.latest;
+        bytes.saturating_mul(1_000_000) / micros.max(1)
     }
 
     /// A segment is sent at `now`, with `in_flight` bytes before it.
@@ -92,20 +93,19 @@ impl Rate {
 
     /// The sample of the acknowledgement that was taken; None when it delivered nothing or the clock shows that the
     /// interval is shorter than any round trip.
-    pub(super) fn sample(&mut self, minimum_rtt: Duration) -> Option<RateSample> {
+    pub(super) fn sample(&mut self, minimum_rtt_micros: u64) -> Option<RateSample> {
         let Candidate { snapshot, sent_at, retransmitted } = self.best.take()?;
-        let sending = sent_at - snapshot.first_sent_at;
-        let acknowledging = self.delivered_at - snapshot.delivered_at;
+        let sending = sent_at.micros_since(snapshot.first_sent_at);
+        let acknowledging = self.delivered_at.micros_since(snapshot.delivered_at);
         let interval = sending.max(acknowledging);
         let delivered = self.delivered - snapshot.delivered;
-        if interval < minimum_rtt || interval.is_zero() {
+        if interval < minimum_rtt_micros || interval == 0 {
             return None;
         }
-        let micros = (Instant::ZERO + interval).micros().max(1);
-        self.latest = delivered.saturating_mul(1_000_000) / micros;
+        self.latest = (delivered, interval);
         Some(RateSample {
             delivered,
-            interval,
+            interval: Duration::from_micros(interval),
             prior_delivered: snapshot.delivered,
             total_delivered: self.delivered,
             application_limited: snapshot.application_limited,

@@ -37,11 +37,17 @@ impl Default for Pool {
 impl Pool {
     /// A buffer of a power of two of bytes, `least` at the least. What is in it has no meaning.
     fn take(&mut self, least: usize) -> Vec<u8> {
-        if let Some(buffer) = self.stack.pop_if(|buffer| suits(buffer.len(), least)) {
-            self.bytes -= buffer.len();
-            return buffer;
+        match self.stack.pop() {
+            Some(buffer) if suits(buffer.len(), least) => {
+                self.bytes -= buffer.len();
+                buffer
+            }
+            Some(buffer) => {
+                self.stack.push(buffer);
+                self.find(least)
+            }
+            None => self.find(least),
         }
-        self.find(least)
     }
 
     /// `take` when the last buffer that was given is too small.

@@ -93,13 +93,18 @@ impl RoundTrip {
         (self.smoothed > 0).then(|| duration(self.minimum))
     }
 
+    /// `minimum` in microseconds; 0 before the first sample.
+    pub(super) fn minimum_micros(&self) -> u64 {
+        if self.smoothed > 0 { self.minimum.into() } else { 0 }
+    }
+
     pub(super) fn latest(&self) -> Duration {
         duration(self.latest)
     }
 
-    /// The time-out without back-off.
-    pub(super) fn base_rto(&self) -> Duration {
-        duration(self.base)
+    /// The time-out without back-off, in microseconds.
+    pub(super) fn base_rto_micros(&self) -> u64 {
+        self.base.into()
     }
 
     /// The time-out, backed off.

@@ -61,6 +61,9 @@ pub(super) struct Totals {
 
 impl Totals {
     fn change(&mut self, sent: &Sent, add: bool) {
+        if !(sent.sacked || sent.lost || sent.again) {
+            return;
+        }
         let length = sent.length();
         let count = |total: &mut u32, counts: bool, amount: u32| match (counts, add) {
             (true, true) => *total += amount,
@@ -119,12 +122,15 @@ impl RecordPool {
 pub(super) struct Scoreboard {
     records: VecDeque<Sent>,
     totals: Totals,
+    /// Sequence numbers that the records cover.
+    outstanding: u32,
     pub(super) rack: Rack,
     pub(super) rate: Rate,
     /// Duplicate acknowledgements of a peer without SACK stand for this many bytes that have arrived.
     pub(super) presumed: u32,
     /// The blocks of the last acknowledgement, not to be walked again.
     walked: [(Sequence, Sequence); 4],
+    any_walked: bool,
     /// No lost record that waits starts before this.
     waiting_from: Sequence,
 }
@@ -134,10 +140,12 @@ impl Scoreboard {
         Scoreboard {
             records: VecDeque::new(),
             totals: Totals::default(),
+            outstanding: 0,
             rack: Rack::new(start),
             rate: Rate::default(),
             presumed: 0,
             walked: [(start, start); 4],
+            any_walked: false,
             waiting_from: start,
         }
     }
@@ -169,17 +177,10 @@ impl Scoreboard {
         self.records.front()
     }
 
-    fn outstanding(&self) -> u32 {
-        match (self.records.front(), self.records.back()) {
-            (Some(first), Some(last)) => last.end - first.start,
-            _ => 0,
-        }
-    }
-
     /// Bytes in flight (RFC 6675's pipe).
     pub(super) fn in_flight(&self) -> u32 {
         let Totals { sacked, lost, again, .. } = self.totals;
-        (self.outstanding() + again).saturating_sub(sacked + lost + self.presumed)
+        (self.outstanding + again).saturating_sub(sacked + lost + self.presumed)
     }
 
     /// Gives the memory back if nothing is outstanding.
@@ -201,6 +202,7 @@ impl Scoreboard {
     /// `start..end` is sent for the first time.
     pub(super) fn sent(&mut self, start: Sequence, end: Sequence, segment: u32, fin: bool, now: Instant) {
         let snapshot = self.rate.sent(self.in_flight(), self.records.is_empty(), now);
+        self.outstanding += end - start;
         self.records.push_back(Sent {
             start,
             end,
@@ -307,6 +309,7 @@ impl Scoreboard {
             }
             let Some(sent) = self.records.pop_front() else { break };
             self.totals.change(&sent, false);
+            self.outstanding -= sent.length();
             news.acknowledged += sent.length();
             if !sent.sacked {
                 self.arrived(&sent, minimum_rtt, now, news);
@@ -345,6 +348,12 @@ impl Scoreboard {
 
     /// The blocks that `sack` was given with one acknowledgement.
     pub(super) fn walked(&mut self, blocks: &[(Sequence, Sequence)]) {
+        if core::mem::replace(&mut self.any_walked, !blocks.is_empty()) || !blocks.is_empty() {
+            self.note_walked(blocks);
+        }
+    }
+
+    fn note_walked(&mut self, blocks: &[(Sequence, Sequence)]) {
         for (index, place) in self.walked.iter_mut().enumerate() {
             *place = blocks.get(index).copied().unwrap_or_default();
         }

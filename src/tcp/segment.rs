@@ -77,6 +77,7 @@ impl Segment {
     }
 
     /// `parse`, unverified, of a segment of which `bytes` is the beginning, with the whole header.
+    #[inline(always)]
     pub fn parse_front(bytes: &[u8], header: &Header) -> Result<Segment, Fault> {
         let words = bytes.as_chunks().0.first_chunk().ok_or(Fault::Malformed)?;
         let [ports, number, acknowledged, control, urgent] = words.map(u32::from_be_bytes);
@@ -219,12 +220,6 @@ impl Draft {
 
     /// The header without options and checksum.
     fn write_fixed(&self, header: &mut [u8; TCP_HEADER], source: u16, destination: u16, length: usize) {
-        let [s0, s1] = source.to_be_bytes();
-        let [d0, d1] = destination.to_be_bytes();
-        let [n0, n1, n2, n3] = self.sequence.0.to_be_bytes();
-        let [a0, a1, a2, a3] = self.acknowledgement.unwrap_or_default().0.to_be_bytes();
-        let [w0, w1] = self.window.to_be_bytes();
-        let [u0, u1] = self.urgent.unwrap_or_default().to_be_bytes();
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         let flags = flag(self.fin, FIN)
             | flag(self.syn, SYN)
@@ -232,7 +227,10 @@ impl Draft {
             | flag(self.push, PSH)
             | flag(self.acknowledgement.is_some(), ACK)
             | flag(self.urgent.is_some(), URG);
-        let offset = (length as u8 / 4) << 4;
-        *header = [s0, s1, d0, d1, n0, n1, n2, n3, a0, a1, a2, a3, offset, flags, w0, w1, 0, 0, u0, u1];
+        let ports = u32::from(source) << 16 | u32::from(destination);
+        let control = (length as u32 / 4) << 28 | u32::from(flags) << 16 | u32::from(self.window);
+        let acknowledgement = self.acknowledgement.unwrap_or_default().0;
+        let urgent = self.urgent.unwrap_or_default().into();
+        ip::write_words(header, [ports, self.sequence.0, acknowledgement, control, urgent]);
     }
 }

@@ -15,7 +15,7 @@
 
 use super::close::Fin;
 use super::context::Context;
-use super::options::{HeaderOptions, Timestamps};
+use super::options::Timestamps;
 use super::recovery::{Phase, TailProbe};
 use super::segment::{Draft, HEADERS_MAX};
 use super::sequence::Sequence;
@@ -36,7 +36,7 @@ const SMALL_WINDOW: u32 = 537;
 const RECORDS_MAX: usize = 16_384;
 
 /// What takes the outgoing segment.
-type Sink<'a> = &'a mut dyn FnMut(Outgoing<'_>);
+type Sink<'a> = &'a mut dyn FnMut(&Outgoing<'_>);
 
 /// A probe that a timer asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,15 @@ pub(super) struct Reset {
 impl Reset {
     fn draft(self) -> Draft {
         Draft { rst: true, ..Draft::bare(self.sequence, self.acknowledgement, 0) }
+    }
+}
+
+/// `length % mss`, without the division where there is one segment, as nearly always.
+const fn rest(length: u32, mss: u32) -> u32 {
+    match length {
+        small if small < mss => small,
+        full if full == mss => 0,
+        large => large % mss,
     }
 }
 
@@ -284,9 +293,9 @@ impl Connection {
         let most = most.min(peer_room).min(allowed.max(mss));
         let mut length = unsent.min(most);
         if length > mss && length < unsent {
-            length -= length % mss;
+            length -= rest(length, mss);
         }
-        let tail = length % mss;
+        let tail = rest(length, mss);
         if length < mss || tail > 0 {
             match self.avoid_silliness(tail, unsent - (length - tail), fin, now) {
                 Err(held) if length < mss => return Err(held),
@@ -346,9 +355,9 @@ impl Connection {
     /// RFC 5681 4.1
     fn restart_after_idle(&mut self, now: Instant) {
         if self.scoreboard.is_empty() && self.sending.last_sent != Instant::ZERO {
-            let idle = now - self.sending.last_sent;
-            if idle > self.rtt.rto() {
-                self.congestion.on_restart(now, idle, self.rtt.rto());
+            let idle = now.micros_since(self.sending.last_sent);
+            if idle > self.rtt.rto_micros() {
+                self.congestion.on_restart(now, Duration::from_micros(idle), self.rtt.rto());
             }
         }
     }
@@ -369,7 +378,7 @@ impl Connection {
         if fin {
             self.sending.fin = Fin::Sent(end);
         }
-        if !length.is_multiple_of(self.sending.mss) {
+        if rest(length, self.sending.mss) > 0 {
             self.sending.small_end = end;
         }
         if self.timers.is_persisting() {
@@ -446,19 +455,20 @@ impl Connection {
     /// The header of a segment of a synchronized connection, with `length` bytes of data in each packet; what it
     /// acknowledges counts as acknowledged.
     pub(super) fn draft(&mut self, sequence: Sequence, length: u32, now: Instant) -> Draft {
-        let mut options = HeaderOptions { timestamps: self.stamps(now), ..HeaderOptions::default() };
-        if self.agreed.sack {
-            let room = (self.sending.mss.max(40) - length.min(self.sending.mss)) as usize;
-            let most = if self.agreed.timestamps { 3 } else { 4 };
-            let fits = (room.saturating_sub(4) / 8).min(most);
-            if fits > 0 && self.receiving.has_blocks() {
-                options.sack = self.receiving.reassembly.blocks(fits);
-            }
-        }
         let window = self.advertise();
         self.receiving.acknowledged();
         self.timers.delayed = None;
-        Draft { options, ..Draft::bare(sequence, Some(self.receiving.next), window) }
+        let mut draft = Draft::bare(sequence, Some(self.receiving.next), window);
+        draft.options.timestamps = self.stamps(now);
+        if self.agreed.sack && self.receiving.has_blocks() {
+            let room = (self.sending.mss.max(40) - length.min(self.sending.mss)) as usize;
+            let most = if self.agreed.timestamps { 3 } else { 4 };
+            let fits = (room.saturating_sub(4) / 8).min(most);
+            if fits > 0 {
+                draft.options.sack = self.receiving.reassembly.blocks(fits);
+            }
+        }
+        draft
     }
 
     /// Our timestamps, when agreed.
@@ -498,6 +508,6 @@ impl Connection {
         self.tally.segments_sent += 1;
         let checksums = context.checksums();
         let length = draft.write(&mut headers, self.local, self.remote, payload, checksums);
-        send(Outgoing { headers: &headers[..length], payload, segment });
+        send(&Outgoing { headers: &headers[..length], payload, segment });
     }
 }

@@ -106,10 +106,10 @@ impl Connection {
         let receiving = &mut self.receiving;
         let (known, free) = (receiving.edge.distance(receiving.next), receiving.free());
         let window = if free >= known.saturating_add(receiving.step()) { free } else { known };
-        let unit = 1 << shift;
+        let unit = 1u32 << shift;
         // Rounded up, lest rounding moves the edge left; but not for ever by a little, when nothing is read.
-        let rounded_up = window.div_ceil(unit);
-        let field = if rounded_up * unit <= free + unit { rounded_up } else { window / unit };
+        let rounded_up = (window + (unit - 1)) >> shift;
+        let field = if rounded_up << shift <= free + unit { rounded_up } else { window >> shift };
         let field = u16::try_from(field).unwrap_or(u16::MAX);
         receiving.edge = receiving.edge.later(receiving.next + (u32::from(field) << shift));
         receiving.last_window = field;

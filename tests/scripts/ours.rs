@@ -261,7 +261,7 @@ impl Stack for Ours {
                 }
                 assert!(sent.len() < BURST_MAX, "the engine does not come to rest");
             };
-            while self.engine.transmit(now, &mut |outgoing| cut(outgoing, true, &mut keep)) {}
+            while self.engine.transmit(now, &mut |outgoing| cut(*outgoing, true, &mut keep)) {}
             if let Some(packet) = self.sent.pop_front() {
                 return Some((self.now, packet));
             }

@@ -45,7 +45,7 @@ pub(crate) trait Host {
     fn release(&mut self, number: usize, now: Instant);
 
     fn receive(&mut self, packet: &[u8], now: Instant);
-    fn transmit(&mut self, now: Instant, send: &mut dyn FnMut(Outgoing<'_>)) -> bool;
+    fn transmit(&mut self, now: Instant, send: &mut dyn FnMut(&Outgoing<'_>)) -> bool;
     fn deadline(&mut self) -> Option<Instant>;
     fn advance(&mut self, now: Instant);
 
@@ -332,7 +332,7 @@ impl Host for Ours<'_> {
         self.engine.receive(packet, now);
     }
 
-    fn transmit(&mut self, now: Instant, send: &mut dyn FnMut(Outgoing<'_>)) -> bool {
+    fn transmit(&mut self, now: Instant, send: &mut dyn FnMut(&Outgoing<'_>)) -> bool {
         self.engine.transmit(now, send)
     }
 

@@ -277,7 +277,7 @@ impl Host for Peer<'_> {
         }
     }
 
-    fn transmit(&mut self, now: Instant, send: &mut dyn FnMut(Outgoing<'_>)) -> bool {
+    fn transmit(&mut self, now: Instant, send: &mut dyn FnMut(&Outgoing<'_>)) -> bool {
         let Peer { interface, device, connections, .. } = self;
         let later = core::mem::replace(&mut self.now, now) < now;
         for connection in connections.iter_mut().flatten() {
@@ -295,7 +295,7 @@ impl Host for Peer<'_> {
             }
         }
         let Some(packet) = device.sent.pop_front() else { return false };
-        send(packet.as_slice().into());
+        send(&packet.as_slice().into());
         true
     }
 

@@ -377,7 +377,7 @@ impl<'a> World<'a> {
                 let bytes = packet.to_packet();
                 trace.sent(now, side, &bytes, packet.segment);
                 witness::sent(witnesses, side, &bytes);
-                road.transmit(packet, now);
+                road.transmit(*packet, now);
             }) {
                 moved = true;
             }

@@ -38,7 +38,7 @@ pub(crate) fn drive(
 /// Hands packets to the link. True when that was not all.
 fn transmit(engine: &mut Engine, link: &mut dyn Link) -> bool {
     let now = sys::now();
-    (0..BURST).all(|_| engine.transmit(now, &mut |packet| link.transmit(packet, now)))
+    (0..BURST).all(|_| engine.transmit(now, &mut |packet| link.transmit(*packet, now)))
 }
 
 fn wait(engine: &mut Engine, link: &mut dyn Link, more: bool) {

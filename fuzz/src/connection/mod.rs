@@ -160,7 +160,7 @@ impl World {
             let (model, context) = (&mut self.model, &mut self.context);
             let more = self
                 .connection
-                .transmit(context, self.now, &mut |outgoing| sent.push(model.leaves(&outgoing)));
+                .transmit(context, self.now, &mut |outgoing| sent.push(model.leaves(outgoing)));
             assert_eq!(more, sent.len() == 1, "one segment for each true");
             let Some(wire) = sent.pop() else { return };
             self.tell(|| format!("> {}", self.shown(&wire, true)));

@@ -43,7 +43,7 @@ impl World {
         let mut any = false;
         loop {
             let mut moved = false;
-            while self.program.transmit(now, &mut |packet| self.nat.transmit(packet, now)) {
+            while self.program.transmit(now, &mut |packet| self.nat.transmit(*packet, now)) {
                 moved = true;
             }
             while self.nat.receive(now, &mut |packet| self.program.receive(packet, now)) {

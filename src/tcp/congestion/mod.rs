@@ -107,6 +107,12 @@ pub trait Congestion: Send + Debug {
         false
     }
 
+    /// Whether it makes anything of an ACK. If not, `on_acknowledgement` need not be called: what one told takes longer to
+    /// put together than all else about a segment in memory.
+    fn heeds_acknowledgements(&self) -> bool {
+        true
+    }
+
     /// An ACK came, in whatever state. In fast recovery a controller that does not own it leaves the window alone; in
     /// loss recovery it grows it.
     fn on_acknowledgement(&mut self, ack: &Acknowledgement);

@@ -25,6 +25,9 @@ impl Congestion for Unlimited {
     fn owns_recovery(&self) -> bool {
         true
     }
+    fn heeds_acknowledgements(&self) -> bool {
+        false
+    }
     fn on_acknowledgement(&mut self, _ack: &Acknowledgement) {}
     fn on_congestion(&mut self, _now: Instant, _in_flight: u32) {}
     fn on_timeout(&mut self, _now: Instant, _in_flight: u32) {}
