@@ -46,6 +46,54 @@ pub struct Publish {
     pub datagram: bool,
 }
 
+/// Where a host is, and what opens it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HostAddress {
+    /// Its name: what every near end of its bears.
+    pub token: [u8; 16],
+    /// Random bits that only its own know.
+    pub secret: [u8; 16],
+}
+
+impl fmt::Debug for HostAddress {
+    /// Without the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HostAddress({})", Hex(&self.token))
+    }
+}
+
+impl fmt::Display for HostAddress {
+    /// As `TUBESOCK_HOST` has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", Hex(&self.token), Hex(&self.secret))
+    }
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for HostAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "not the address of a host; only tubesock sets it".to_owned();
+        let number = |part: Option<&str>| {
+            let part = part.filter(|part| part.bytes().all(|byte| byte.is_ascii_hexdigit()));
+            let number = part.and_then(|part| u128::from_str_radix(part, 16).ok());
+            number.map(u128::to_be_bytes).ok_or_else(wrong)
+        };
+        if text.len() != 64 {
+            return Err(wrong());
+        }
+        Ok(HostAddress { token: number(text.get(..32))?, secret: number(text.get(32..))? })
+    }
+}
+
 /// The settings of a host.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Config {
@@ -59,8 +107,8 @@ pub struct Config {
     pub log: LogLevel,
     /// TUBESOCK_TRACE
     pub trace: Option<PathBuf>,
-    /// TUBESOCK_RUN: set by `tubesock run`: a setting that cannot be used ends the program with status 78.
-    pub run: bool,
+    /// TUBESOCK_HOST, set by `tubesock run`: the host that makes the sockets; all else is that host's affair.
+    pub host: Option<HostAddress>,
 }
 
 /// Which field of `Config` a setting fills.
@@ -140,8 +188,8 @@ pub const SETTINGS: [Setting; 5] = [
     },
 ];
 
-/// Set by `tubesock run` for the program that it starts.
-pub const RUN_VARIABLE: &str = "TUBESOCK_RUN";
+/// Set by `tubesock run` for the programs under it.
+pub const HOST_VARIABLE: &str = "TUBESOCK_HOST";
 /// Names the shared object that `tubesock run` preloads.
 pub const PRELOAD_LIBRARY_VARIABLE: &str = "TUBESOCK_PRELOAD_LIBRARY";
 
@@ -150,7 +198,10 @@ pub const TEST_VARIABLE_PREFIX: &str = "TUBESOCK_TEST_";
 
 /// The variables that are not settings of a host, with what they are for.
 pub const OTHER_VARIABLES: [(&str, &str); 2] = [
-    (RUN_VARIABLE, "Set by `tubesock run`: a setting that cannot be used ends the program with status 78."),
+    (
+        HOST_VARIABLE,
+        "Set by `tubesock run` for the programs under it: where their host is, and the key to it.",
+    ),
     (PRELOAD_LIBRARY_VARIABLE, "The libtubesock_preload.so that `tubesock run` and `tubesock demo` load."),
 ];
 
@@ -159,7 +210,11 @@ impl Config {
     /// variable counts as not set.
     pub fn from_variables(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, String> {
         let given = |name: &str| lookup(name).filter(|value| !value.is_empty());
-        let mut config = Config { run: given(RUN_VARIABLE).is_some(), ..Config::default() };
+        let mut config = Config::default();
+        if let Some(value) = given(HOST_VARIABLE) {
+            let host = text(&value).and_then(str::parse);
+            config.host = Some(host.map_err(|reason| format!("{HOST_VARIABLE}: {reason}"))?);
+        }
         for setting in &SETTINGS {
             if let Some(value) = given(setting.variable) {
                 config.apply(setting, setting.variable, &[value])?;
@@ -224,15 +279,15 @@ impl Config {
             .iter()
             .filter_map(|setting| Some((setting.variable, self.variable_value(setting.field)?)))
             .collect();
-        if self.run {
-            variables.push((RUN_VARIABLE, "1".into()));
+        if let Some(host) = &self.host {
+            variables.push((HOST_VARIABLE, host.to_string().into()));
         }
         variables
     }
 
     fn variable_value(&self, field: Field) -> Option<OsString> {
         match field {
-            Field::Link => Some(self.link.to_string().into()),
+            Field::Link => (self.link != LinkChoice::default()).then(|| self.link.to_string().into()),
             Field::Capture => self.capture.clone().map(PathBuf::into_os_string),
             Field::Publish if self.publish.is_empty() => None,
             Field::Publish => {
@@ -394,6 +449,18 @@ mod tests {
         Publish { listen: listen.parse().expect("an address in a test"), port, datagram }
     }
 
+    fn host() -> HostAddress {
+        let number = |first: u8| core::array::from_fn(|place| first + place as u8);
+        HostAddress { token: number(0), secret: number(0xf0) }
+    }
+
+    #[test]
+    fn the_secret_is_not_shown_by_mistake() {
+        assert_eq!(format!("{:?}", host()), "HostAddress(000102030405060708090a0b0c0d0e0f)");
+        let short = from(&[("TUBESOCK_HOST", "00")]).expect_err("too short");
+        assert!(short.starts_with("TUBESOCK_HOST: not the address of a host"), "{short}");
+    }
+
     #[test]
     fn nothing_set_is_the_default() {
         assert_eq!(from(&[("PATH", "/bin"), ("TUBESOCK_LOG", "")]), Ok(Config::default()));
@@ -407,7 +474,7 @@ mod tests {
             ("TUBESOCK_PUBLISH", "8080:80, [::1]:0:53/udp"),
             ("TUBESOCK_LOG", "debug"),
             ("TUBESOCK_TRACE", "/t"),
-            ("TUBESOCK_RUN", "1"),
+            ("TUBESOCK_HOST", "000102030405060708090a0b0c0d0e0ff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff"),
         ]);
         let expected = Config {
             link: LinkChoice::Nat,
@@ -415,7 +482,7 @@ mod tests {
             publish: vec![published("0.0.0.0:8080", 80, false), published("[::1]:0", 53, true)],
             log: LogLevel::Debug,
             trace: Some("/t".into()),
-            run: true,
+            host: Some(host()),
         };
         assert_eq!(config, Ok(expected));
     }
@@ -500,7 +567,7 @@ mod tests {
             publish: vec![published("[::]:8080", 80, false), published("127.0.0.1:53", 53, true)],
             log: LogLevel::Off,
             trace: None,
-            run: true,
+            host: Some(host()),
         };
         let variables = config.variables().into_iter().map(|(name, value)| (name.into(), value));
         assert_eq!(Config::from_environment(variables), Ok(config));

@@ -2,9 +2,10 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
+use serde::{Deserialize, Serialize};
 
 /// Why a call failed, in POSIX's words. `errno` gives the number a program sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Error {
     /// EACCES
     PermissionDenied,

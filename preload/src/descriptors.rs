@@ -8,6 +8,7 @@ use core::ops::RangeInclusive;
 
 use libc::{c_int, c_uint, c_ulong};
 use tubesock::abi::sockets;
+use tubesock::bridge::name::Identity;
 use tubesock::host;
 use tubesock::sys::descriptors;
 use tubesock::sys::raw::fail;
@@ -62,7 +63,9 @@ pub(crate) unsafe extern "C-unwind" fn close_range(first: c_uint, last: c_uint, 
     if !host::is_here() {
         let limit = |number: c_uint| c_int::try_from(number).unwrap_or(c_int::MAX);
         host::closed_without_host(limit(first), limit(last));
-        return close_numbers(first..=last, flags);
+        let closed = close_numbers(first..=last, flags);
+        sockets::replaced();
+        return closed;
     }
     let failed = gaps(first, last).map(|gap| close_numbers(gap, flags)).find(|&closed| closed < 0);
     sockets::replaced();
@@ -107,14 +110,22 @@ unsafe extern "C-unwind" fn dup(fd: c_int) -> c_int {
     if is_guarded(fd) { -1 } else { next!(dup(fd) or |fd| system_call!(SYS_dup, fd)) }
 }
 
+/// What a dup2 closes, if its host has to hear of it.
+fn going(from: c_int, onto: c_int) -> Option<Identity> {
+    if from == onto { None } else { sockets::going(onto) }
+}
+
 /// dup2(2)
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn dup2(from: c_int, onto: c_int) -> c_int {
     if !may_replace(from, onto) {
         return -1;
     }
+    let going = going(from, onto);
     let result = next!(dup2(from, onto) or |from, onto| system_call!(SYS_dup2, from, onto));
-    sockets::replaced();
+    if let (Some(identity), 0..) = (going, result) {
+        sockets::gone(&identity);
+    }
     result
 }
 
@@ -131,9 +142,12 @@ unsafe extern "C-unwind" fn dup3(from: c_int, onto: c_int, flags: c_int) -> c_in
     if !may_replace(from, onto) {
         return -1;
     }
+    let going = going(from, onto);
     let result =
         next!(dup3(from, onto, flags) or |from, onto, flags| system_call!(SYS_dup3, from, onto, flags));
-    sockets::replaced();
+    if let (Some(identity), 0..) = (going, result) {
+        sockets::gone(&identity);
+    }
     result
 }
 

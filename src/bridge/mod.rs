@@ -170,11 +170,11 @@ impl Bridge {
         let (near, role) = match kind {
             Kind::Stream => {
                 let near = unix::socket(SocketType::STREAM, flags)?;
-                unix::bind(&near, &self.near_name(id, kind))?;
+                unix::bind(&near, &self.near_name(id, domain, kind))?;
                 (near, Role::Idle)
             }
             Kind::Datagram => {
-                let (near, datagram) = Datagram::open(&self.near_name(id, kind), flags)?;
+                let (near, datagram) = Datagram::open(&self.near_name(id, domain, kind), flags)?;
                 self.interest.add(datagram.far(), id.0, EventFlags::IN)?;
                 (near, Role::Datagram(datagram))
             }
@@ -205,17 +205,21 @@ impl Bridge {
         unix::bind(&rendezvous, &name)?;
         unix::listen(&rendezvous, 1)?;
         unix::connect_at_once(near, &name)?;
-        let wanted = Name { token: self.token, role: NameRole::Stream, id };
         let far = unix::accept(&rendezvous).map_err(Error::from)?;
         match unix::peer_name(&far, Name::decode) {
-            Some(name) if name == wanted => Ok(internal(far)),
+            Some(Name { token, role: NameRole::Near(_, Kind::Stream), id: met })
+                if token == self.token && met == id =>
+            {
+                Ok(internal(far))
+            }
             _ => Err(Error::ConnectionAborted),
         }
     }
 
     /// The socket listens; its near end does, natively.
     pub fn listening(&mut self, id: SocketId) {
-        let name = self.near_name(id, Kind::Stream);
+        let Some(socket) = self.sockets.get(&id) else { return };
+        let name = self.near_name(id, socket.domain, Kind::Stream);
         if let Some(socket) = self.sockets.get_mut(&id)
             && matches!(socket.role, Role::Idle)
         {
@@ -357,35 +361,27 @@ impl Bridge {
 
     /// Closes the sockets without a far end, and the datagram sockets, whose near end has gone.
     pub fn sweep(&mut self, engine: &mut Engine, now: Instant) {
-        let unwatched: Vec<(SocketId, Kind)> = self
-            .sockets
-            .iter()
-            .filter(|(_, socket)| !matches!(socket.role, Role::Stream(_) | Role::Ended(_)))
-            .map(|(&id, socket)| (id, socket.kind))
-            .collect();
-        for (id, kind) in unwatched {
-            if !self.alive(id, kind) {
-                self.close(id, engine, now);
-            }
+        let gone = |(&id, socket): (&SocketId, &Socket)| self.is_gone(id, socket).then_some(id);
+        let gone: Vec<SocketId> = self.sockets.iter().filter_map(gone).collect();
+        for id in gone {
+            self.close(id, engine, now);
         }
     }
 
-    /// Whether somebody still holds the near end: then nobody else can have its name.
-    fn alive(&self, id: SocketId, kind: Kind) -> bool {
-        let kind_of_name = match kind {
-            Kind::Stream => SocketType::STREAM,
-            Kind::Datagram => SocketType::DGRAM,
+    /// Whether nobody holds the near end of a socket without a far end to tell: then its name is free.
+    fn is_gone(&self, id: SocketId, socket: &Socket) -> bool {
+        let kind = match (&socket.role, socket.kind) {
+            (Role::Stream(_) | Role::Ended(_), _) => return false,
+            (_, Kind::Stream) => SocketType::STREAM,
+            (_, Kind::Datagram) => SocketType::DGRAM,
         };
-        let probe = unix::socket(kind_of_name, SocketFlags::CLOEXEC);
-        probe.and_then(|probe| unix::bind(&probe, &self.near_name(id, kind))).is_err()
+        let name = self.near_name(id, socket.domain, socket.kind);
+        unix::socket(kind, SocketFlags::CLOEXEC).and_then(|probe| unix::bind(&probe, &name)).is_ok()
     }
 
     /// Closes one socket if it has no far end and its near end has gone.
     pub fn close_if_gone(&mut self, id: SocketId, engine: &mut Engine, now: Instant) {
-        if let Some(socket) = self.sockets.get(&id)
-            && !matches!(socket.role, Role::Stream(_) | Role::Ended(_))
-            && !self.alive(id, socket.kind)
-        {
+        if self.sockets.get(&id).is_some_and(|socket| self.is_gone(id, socket)) {
             self.close(id, engine, now);
         }
     }
@@ -443,12 +439,8 @@ impl Bridge {
         self.sockets.values().filter(|socket| matches!(socket.role, Role::Stream(_))).count()
     }
 
-    fn near_name(&self, id: SocketId, kind: Kind) -> Vec<u8> {
-        let role = match kind {
-            Kind::Stream => NameRole::Stream,
-            Kind::Datagram => NameRole::Datagram,
-        };
-        Name { token: self.token, role, id }.encode()
+    fn near_name(&self, id: SocketId, domain: Domain, kind: Kind) -> Vec<u8> {
+        Name { token: self.token, role: NameRole::Near(domain, kind), id }.encode()
     }
 }
 

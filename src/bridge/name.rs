@@ -3,11 +3,12 @@
 //!
 //! ```text
 //!   "tubesock" token(16) role(1) id(8) [local(18) peer(18)]
-//!   near end, stream     's'  the id of the engine's socket
-//!   near end, datagram   'd'  likewise
+//!   near end, stream     's'  the id of the engine's socket; 'S' of AF_INET6
+//!   near end, datagram   'd'  likewise; 'D' of AF_INET6
 //!   far end, accepted    'a'  of one that it accepted, with both addresses: a process that only inherited the
 //!                             listener can accept and knows the peer
 //!   a rendezvous         'h'  where a near end and its far end meet, for a moment (a random token)
+//!   control socket       'c'  where other processes ask the host (`host::control`)
 //! ```
 //!
 //! A near end that `accept` returned bears its listener's name; its peer's name, role 'a', says which it is.
@@ -15,7 +16,7 @@
 //! kernel says that the process which made it is the one that listens (`SO_PEERCRED`). What is left to a stranger of
 //! the same network namespace is to fill a listener's backlog until the program's next `accept`.
 
-use crate::engine::{Kind, SocketId};
+use crate::engine::{Domain, Kind, SocketId};
 use crate::sys::unix;
 use rustix::fd::{AsFd, BorrowedFd, RawFd};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -32,10 +33,10 @@ pub type Token = [u8; 16];
 pub enum Role {
     /// Where a near end and its far end meet.
     Rendezvous,
-    /// The near end of a stream socket.
-    Stream,
-    /// The near end of a datagram socket.
-    Datagram,
+    /// The control socket of a host.
+    Control,
+    /// The near end of a socket.
+    Near(Domain, Kind),
     /// The far end of a connection that the program accepted.
     Accepted {
         /// The program's address.
@@ -64,8 +65,11 @@ impl Name {
         bytes.extend_from_slice(&self.token);
         bytes.push(match self.role {
             Role::Rendezvous => b'h',
-            Role::Stream => b's',
-            Role::Datagram => b'd',
+            Role::Control => b'c',
+            Role::Near(Domain::V4, Kind::Stream) => b's',
+            Role::Near(Domain::V6, Kind::Stream) => b'S',
+            Role::Near(Domain::V4, Kind::Datagram) => b'd',
+            Role::Near(Domain::V6, Kind::Datagram) => b'D',
             Role::Accepted { .. } => b'a',
         });
         bytes.extend_from_slice(&self.id.0.to_le_bytes());
@@ -84,8 +88,11 @@ impl Name {
         let (id, rest) = rest.split_first_chunk::<8>()?;
         let role = match (role, rest.len()) {
             (b'h', 0) => Role::Rendezvous,
-            (b's', 0) => Role::Stream,
-            (b'd', 0) => Role::Datagram,
+            (b'c', 0) => Role::Control,
+            (b's', 0) => Role::Near(Domain::V4, Kind::Stream),
+            (b'S', 0) => Role::Near(Domain::V6, Kind::Stream),
+            (b'd', 0) => Role::Near(Domain::V4, Kind::Datagram),
+            (b'D', 0) => Role::Near(Domain::V6, Kind::Datagram),
             (b'a', 36) => Role::Accepted {
                 local: decode_address(rest.first_chunk()?),
                 peer: decode_address(rest.last_chunk()?),
@@ -129,14 +136,29 @@ fn decode_address(bytes: &[u8; 18]) -> SocketAddr {
 /// What a descriptor of the program is, when it is one of a tubesock host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
+    /// The descriptor.
+    pub fd: RawFd,
     /// The host.
     pub token: Token,
+    /// AF_INET or AF_INET6.
+    pub domain: Domain,
     /// Stream or datagram.
     pub kind: Kind,
     /// The engine's socket.
     pub id: SocketId,
+    /// Whether it has a far end, which sees it go.
+    pub watched: bool,
     /// Local address and peer, known without asking for accepted connections.
     pub accepted: Option<(SocketAddr, SocketAddr)>,
+}
+
+impl Identity {
+    /// The near end, for calls of our own.
+    pub fn near(&self) -> BorrowedFd<'_> {
+        // SAFETY: the program keeps it open during the call that it was identified for; if it does not, our calls fail
+        // with EBADF or act on the number's new open file, as the kernel's own would. Never -1.
+        unsafe { BorrowedFd::borrow_raw(self.fd) }
+    }
 }
 
 /// Asks the kernel whether `fd` is one of ours: one system call when it is not, two when it is. Async-signal-safe;
@@ -146,21 +168,21 @@ pub fn identify(fd: RawFd) -> Option<Identity> {
         return None;
     }
     // SAFETY: the number is only passed to system calls, which answer EBADF when it is not open.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    let near = unix::local_name(fd, Name::decode)?;
-    let kind = match near.role {
-        Role::Stream => Kind::Stream,
-        Role::Datagram => Kind::Datagram,
-        Role::Rendezvous | Role::Accepted { .. } => return None,
-    };
-    let mut identity = Identity { token: near.token, kind, id: near.id, accepted: None };
+    let near = unsafe { BorrowedFd::borrow_raw(fd) };
+    let name = unix::local_name(near, Name::decode)?;
+    let Role::Near(domain, kind) = name.role else { return None };
+    let mut identity =
+        Identity { fd, token: name.token, domain, kind, id: name.id, watched: false, accepted: None };
     if kind == Kind::Stream
-        && let Some(Name { token, role: Role::Accepted { local, peer }, id }) =
-            unix::peer_name(fd, Name::decode)
-        && token == near.token
+        && let Some(far) = unix::peer_name(near, Name::decode)
     {
-        identity.id = id;
-        identity.accepted = Some((local, peer));
+        identity.watched = true;
+        if let Role::Accepted { local, peer } = far.role
+            && far.token == name.token
+        {
+            identity.id = far.id;
+            identity.accepted = Some((local, peer));
+        }
     }
     Some(identity)
 }
@@ -187,7 +209,7 @@ mod tests {
                 assert_eq!(Name::decode(&name.encode()), Some(name), "{local} {peer}");
             }
         }
-        let name = Name { token: [9; 16], role: Role::Stream, id: SocketId(1) };
+        let name = Name { token: [9; 16], role: Role::Near(Domain::V6, Kind::Stream), id: SocketId(1) };
         assert_eq!(Name::decode(&name.encode()), Some(name));
         assert_eq!(Name::decode(&name.encode()[..20]), None);
         assert_eq!(Name::decode(b"something else"), None);

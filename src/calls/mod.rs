@@ -3,13 +3,11 @@
 
 pub mod address;
 pub mod names;
-pub mod options;
-mod tcp_info;
 
 use crate::bridge::name::{self, Identity};
-use crate::engine::{Domain, Kind, SocketId};
+use crate::engine::{Domain, Kind};
 use crate::error::{Error, Result};
-use crate::host::{self, Connect, Host, Inner};
+use crate::host::{self, Answer, Connect, Request};
 use crate::observe::log;
 use crate::sys;
 use address::Given;
@@ -25,26 +23,22 @@ pub fn identify(fd: RawFd) -> Option<Identity> {
     name::identify(fd)
 }
 
-/// Asks the host that a descriptor belongs to. A socket that came from another process by fork or exec has its host
-/// there: data still flows, but its host cannot be asked yet, and that is an error that is said once.
-pub fn ask<T>(
-    identity: &Identity,
-    call: &'static str,
-    request: impl FnOnce(&mut Inner) -> Result<T>,
-) -> Result<T> {
-    let Some(host) = Host::of(identity) else { return Err(elsewhere(call)) };
-    let mut inner = host.lock();
-    if inner.is_broken() { Err(Error::Broken) } else { request(&mut inner) }
+/// Asks the host that a descriptor belongs to.
+fn ask(identity: &Identity, call: &'static str, request: Request) -> Result<Answer> {
+    host::ask(identity, call, request, &[]).map(|(answer, _)| answer)
 }
 
-fn elsewhere(call: &'static str) -> Error {
-    if log::first_time(call, 0) {
-        tracing::error!(
-            "{call}: this socket was opened by another process, before fork or exec, and belongs to the stack there: \
-             EOPNOTSUPP. Only reading, writing and accepting work on it; open the socket in the process that uses it"
-        );
+/// As `ask`, where all that can be answered is that it is done.
+fn demand(identity: &Identity, call: &'static str, request: Request) -> Result<()> {
+    ask(identity, call, request).map(drop)
+}
+
+/// As `ask`, for an address.
+fn ask_address(identity: &Identity, call: &'static str, request: Request) -> Result<SocketAddr> {
+    match ask(identity, call, request)? {
+        Answer::Address(address) => Ok(address),
+        _ => Err(Error::Broken),
     }
-    Error::NotSupported
 }
 
 /// socket(2): None when the kernel should make it. Streams and datagrams of AF_INET and AF_INET6 are ours.
@@ -71,7 +65,7 @@ fn open(domain: Domain, kind: c_int, protocol: c_int) -> Result<RawFd> {
         (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => return Err(Error::ProtocolNotSupported),
         _ => return Err(Error::SocketTypeNotSupported),
     };
-    let near = Host::start()?.lock().open(domain, kind, flags)?;
+    let near = host::open(domain, kind, flags)?;
     if kind == Kind::Datagram {
         host::datagram_opened();
     }
@@ -87,20 +81,17 @@ fn refused(what: &'static str, error: Error) -> Error {
 
 /// bind(2)
 pub fn bind(identity: &Identity, address: &[u8]) -> Result<()> {
-    ask(identity, "bind", |inner| {
-        let domain = inner.socket(identity.id)?.domain;
-        let address = address::parse(address, domain)?.to_bind(domain)?;
-        inner.bind(identity.id, address)
-    })
+    let address = address::parse(address, identity.domain)?.to_bind(identity.domain)?;
+    demand(identity, "bind", Request::Bind(address))
 }
 
 /// listen(2). A negative backlog is the largest, as on Linux.
-pub fn listen(fd: BorrowedFd<'_>, identity: &Identity, backlog: c_int) -> Result<()> {
+pub fn listen(identity: &Identity, backlog: c_int) -> Result<()> {
     if identity.kind == Kind::Datagram {
         return Err(Error::NotSupported);
     }
     let backlog = u16::try_from(backlog).unwrap_or(4096).min(4096);
-    ask(identity, "listen", |inner| inner.listen(identity.id, fd, backlog))
+    demand(identity, "listen", Request::Listen(backlog))
 }
 
 /// A connect that goes on after the call has begun it.
@@ -108,52 +99,56 @@ pub fn listen(fd: BorrowedFd<'_>, identity: &Identity, backlog: c_int) -> Result
 pub enum Progress {
     /// Nothing is left to wait for.
     Done,
-    /// The caller waits until the descriptor polls writable.
-    Waits(SocketId),
+    /// The caller waits until the descriptor polls writable: perhaps with a new near end under its number.
+    Waits(Identity),
 }
 
 /// connect(2)
-pub fn connect(fd: BorrowedFd<'_>, identity: &Identity, address: &[u8]) -> Result<Progress> {
-    ask(identity, "connect", |inner| {
-        let domain = inner.socket(identity.id)?.domain;
-        let to = address::parse(address, domain)?;
-        match (identity.kind, to) {
-            (Kind::Datagram, Given::Unspecified) => inner.connect_datagram(identity.id, None)?,
-            (Kind::Datagram, Given::Address(to)) => inner.connect_datagram(identity.id, Some(to))?,
-            (Kind::Stream, Given::Unspecified) => {
-                return Err(refused("connect(AF_UNSPEC) of a stream", Error::NotSupported));
-            }
-            (Kind::Stream, Given::Address(to)) => return connect_stream(inner, fd, identity.id, to),
+pub fn connect(identity: &Identity, address: &[u8]) -> Result<Progress> {
+    let to = address::parse(address, identity.domain)?;
+    let to = match (identity.kind, to) {
+        (Kind::Datagram, Given::Unspecified) => None,
+        (Kind::Datagram, Given::Address(to)) => Some(to),
+        (Kind::Stream, Given::Unspecified) => {
+            return Err(refused("connect(AF_UNSPEC) of a stream", Error::NotSupported));
         }
-        Ok(Progress::Done)
-    })
+        (Kind::Stream, Given::Address(to)) => return connect_stream(identity, to),
+    };
+    demand(identity, "connect", Request::ConnectDatagram(to)).map(|()| Progress::Done)
 }
 
-fn connect_stream(inner: &mut Inner, fd: BorrowedFd<'_>, id: SocketId, to: SocketAddr) -> Result<Progress> {
-    let (id, begun) = match inner.connect(id, fd, to)? {
+fn connect_stream(identity: &Identity, to: SocketAddr) -> Result<Progress> {
+    let (identity, begun) = match begin(identity, to)? {
         Connect::Again => {
-            let id = replace(inner, fd, id)?;
-            (id, inner.connect(id, fd, to)?)
+            let identity = replace(identity)?;
+            (identity, begin(&identity, to)?)
         }
-        begun => (id, begun),
+        begun => (*identity, begun),
     };
     match begun {
         // Also when it is done already: so does Linux, over loopback.
-        Connect::Pending if is_nonblocking(fd) => Err(Error::InProgress),
-        Connect::Pending => Ok(Progress::Waits(id)),
+        Connect::Pending if is_nonblocking(identity.near()) => Err(Error::InProgress),
+        Connect::Pending => Ok(Progress::Waits(identity)),
         Connect::Done | Connect::Again => Ok(Progress::Done),
+    }
+}
+
+fn begin(identity: &Identity, to: SocketAddr) -> Result<Connect> {
+    match ask(identity, "connect", Request::Connect(to))? {
+        Answer::Connect(begun) => Ok(begun),
+        _ => Err(Error::Broken),
     }
 }
 
 /// Puts a new near end in the place of one whose connect failed: the kernel lets an AF_UNIX socket connect once only.
 /// Duplicates of the old one, and epoll registrations, do not follow.
-fn replace(inner: &mut Inner, fd: BorrowedFd<'_>, id: SocketId) -> Result<SocketId> {
-    let mut flags = SocketFlags::empty();
-    flags.set(SocketFlags::NONBLOCK, is_nonblocking(fd));
-    let (id, near) = inner.replacement(id, flags)?;
-    let close_on_exec = rustix::io::fcntl_getfd(fd)?.contains(FdFlags::CLOEXEC);
-    crate::sys::descriptors::put_over(near, fd, close_on_exec)?;
-    Ok(id)
+fn replace(identity: &Identity) -> Result<Identity> {
+    let near = identity.near();
+    let request = Request::Replacement { nonblocking: is_nonblocking(near) };
+    let (_, replacement) = host::ask(identity, "connect", request, &[])?;
+    let close_on_exec = rustix::io::fcntl_getfd(near)?.contains(FdFlags::CLOEXEC);
+    crate::sys::descriptors::put_over(replacement.ok_or(Error::Broken)?, near, close_on_exec)?;
+    identify(identity.fd).ok_or(Error::BadDescriptor)
 }
 
 /// Whether O_NONBLOCK is set on the open file.
@@ -162,55 +157,48 @@ pub fn is_nonblocking(fd: impl AsFd) -> bool {
 }
 
 /// The outcome of a connect that was waited for; None while it is under way.
-pub fn connected(identity: &Identity, id: SocketId) -> Option<Result<()>> {
-    ask(identity, "connect", |inner| Ok(inner.connected(id))).unwrap_or_else(|error| Some(Err(error)))
+pub fn connected(identity: &Identity) -> Option<Result<()>> {
+    match ask(identity, "connect", Request::Connected) {
+        Ok(Answer::Connect(Connect::Pending)) => None,
+        outcome => Some(outcome.map(drop)),
+    }
 }
 
 /// getsockname(2)
 pub fn local(identity: &Identity) -> Result<SocketAddr> {
-    match (Host::of(identity), identity.accepted) {
-        (None, Some((local, _))) => Ok(local),
-        _ => ask(identity, "getsockname", |inner| inner.local(identity.id)),
+    match identity.accepted {
+        Some((local, _)) => Ok(local),
+        None => ask_address(identity, "getsockname", Request::Local),
     }
 }
 
 /// getpeername(2)
 pub fn peer(identity: &Identity) -> Result<SocketAddr> {
-    match (Host::of(identity), identity.accepted) {
-        (None, Some((_, peer))) => Ok(peer),
-        _ => ask(identity, "getpeername", |inner| inner.peer(identity.id)),
-    }
+    ask_address(identity, "getpeername", Request::Peer)
 }
 
-/// Whether the process that the engine of a socket runs in still lives.
-fn host_lives(fd: BorrowedFd<'_>) -> bool {
-    name::host_process(fd).is_some_and(sys::process_lives)
-}
-
-/// Before accept(2): ENETDOWN when the process has gone that opened the listener, since nobody would ever connect to it
-/// again.
-pub fn can_accept(fd: BorrowedFd<'_>, identity: &Identity) -> Result<()> {
-    if Host::of(identity).is_some() || host_lives(fd) {
+/// Before accept(2): ENETDOWN when the process has gone that ran the listener's host, since nobody would ever connect to
+/// it again. The kernel answers for a socket that does not listen, and names no process for it.
+pub fn can_accept(identity: &Identity) -> Result<()> {
+    let gone = |process| !sys::process_lives(process);
+    if !host::is_elsewhere(identity) || !name::host_process(identity.near()).is_some_and(gone) {
         return Ok(());
     }
-    if log::first_time("accept", 0) {
-        tracing::error!(
-            "accept: the process that opened this listener has ended, and its stack with it: ENETDOWN"
-        );
-    }
+    host::host_has_gone(identity, "accept");
     Err(Error::Kernel(libc::ENETDOWN))
 }
 
 /// What accept(2) took from a listener of ours: the peer, or None for a stranger who found the name. The kernel knows
 /// who made either end.
-pub fn accepted(listener: BorrowedFd<'_>, fd: BorrowedFd<'_>, identity: &Identity) -> Option<SocketAddr> {
+pub fn accepted(listener: BorrowedFd<'_>, identity: &Identity) -> Option<SocketAddr> {
     let (_, peer) = identity.accepted?;
     let host = name::host_process(listener)?;
-    if name::host_process(fd) != Some(host) {
+    if name::host_process(identity.near()) != Some(host) {
         return None;
     }
-    if let Some(host) = Host::of(identity) {
-        host.lock().accepted();
+    if !host::is_elsewhere(identity) {
+        // A host elsewhere looks by itself from time to time: it is not worth a message for each.
+        let _ = demand(identity, "accept", Request::Accepted);
     }
     Some(peer)
 }
@@ -220,72 +208,65 @@ pub fn shutdown(identity: &Identity, how: c_int) -> Result<()> {
     if ![libc::SHUT_RD, libc::SHUT_WR, libc::SHUT_RDWR].contains(&how) {
         return Err(Error::InvalidArgument);
     }
-    match Host::of(identity) {
-        Some(host) => host.lock().shutdown(identity.id, how != libc::SHUT_WR),
-        None => Ok(()),
-    }
+    demand(identity, "shutdown", Request::Shutdown { reading: how != libc::SHUT_WR })
 }
 
 /// Why a read of a stream gave nothing, when the kernel gave end of file, ECONNRESET, or EINVAL for a near end that is
-/// not connected. Ok is a true end of file.
-pub fn explain_read(fd: BorrowedFd<'_>, identity: &Identity) -> Result<()> {
-    let Some(host) = Host::of(identity) else { return explain_elsewhere(fd) };
-    let mut inner = host.lock();
-    match inner.take_error(identity.id) {
-        Some(error) => Err(error),
-        None if inner.is_readable(identity.id) => Ok(()),
-        None => Err(Error::NotConnected),
-    }
-}
-
-/// A socket of another process's stack: only while that lives does an end of file mean one.
-fn explain_elsewhere(fd: BorrowedFd<'_>) -> Result<()> {
-    if host_lives(fd) {
-        return Ok(());
-    }
-    if log::first_time("read", 0) {
-        tracing::error!(
-            "read: the process that opened this socket has ended, and its stack with it: ECONNRESET"
-        );
-    }
-    Err(Error::ConnectionReset)
+/// not connected. Ok is a true end of file; when the host has gone nobody can say that it is one.
+pub fn explain_read(identity: &Identity) -> Result<()> {
+    demand(identity, "read", Request::ExplainRead).map_err(|error| match error {
+        Error::Kernel(libc::ENETDOWN) => Error::ConnectionReset,
+        error => error,
+    })
 }
 
 /// Why a write to a stream failed, when the kernel said EPIPE, ECONNRESET or ENOTCONN.
 pub fn explain_write(identity: &Identity) -> Error {
-    let error = Host::of(identity).and_then(|host| host.lock().take_error(identity.id));
-    error.unwrap_or(Error::BrokenPipe)
+    take_error(identity).unwrap_or(Error::BrokenPipe)
+}
+
+/// The error that no call has reported yet.
+pub fn take_error(identity: &Identity) -> Option<Error> {
+    match ask(identity, "write", Request::TakeError) {
+        Ok(Answer::Reported(error)) => error,
+        _ => None,
+    }
 }
 
 /// sendto(2) of a datagram socket. Returns the bytes sent.
 pub fn send_datagram(identity: &Identity, to: Option<&[u8]>, payload: &[u8]) -> Result<usize> {
-    ask(identity, "sendto", |inner| {
-        let domain = inner.socket(identity.id)?.domain;
-        let to = match to.map(|to| address::parse(to, domain)).transpose()? {
-            Some(Given::Address(to)) => Some(to),
-            // Linux takes AF_UNSPEC for AF_INET here; nobody sends to nowhere on purpose.
-            Some(Given::Unspecified) => return Err(Error::AddressFamilyNotSupported),
-            None => None,
-        };
-        inner.send_datagram(identity.id, to, payload)
-    })
+    let to = match to.map(|to| address::parse(to, identity.domain)).transpose()? {
+        Some(Given::Address(to)) => Some(to),
+        // Linux takes AF_UNSPEC for AF_INET here; nobody sends to nowhere on purpose.
+        Some(Given::Unspecified) => return Err(Error::AddressFamilyNotSupported),
+        None => None,
+    };
+    host::ask(identity, "sendto", Request::SendDatagram(to), payload).map(|_| payload.len())
 }
 
-/// The error behind the mark that a datagram socket's reader found, if nobody fetched it meanwhile.
-pub fn datagram_error(identity: &Identity) -> Option<Error> {
-    Host::of(identity)?.lock().take_error(identity.id)
-}
-
-/// After close(2) of a descriptor of ours that no far end watches.
-pub fn closed(identity: &Identity) {
-    if let Some(host) = Host::of(identity) {
-        host.lock().closed(identity.id);
+/// getsockopt(2): the option's bytes; None when the kernel has it, of the near end.
+pub fn option(identity: &Identity, level: c_int, name: c_int, room: usize) -> Result<Option<Vec<u8>>> {
+    if host::options::is_kernels(level, name) {
+        return Ok(None);
+    }
+    match ask(identity, "getsockopt", Request::GetOption { level, name, room })? {
+        Answer::Bytes(bytes) => Ok(Some(bytes)),
+        _ => Err(Error::Broken),
     }
 }
 
-/// After descriptors were closed or replaced that nobody looked at.
-pub fn closed_some() {
-    if let Some(host) = Host::running() {
-        host.lock().closed_some();
+/// setsockopt(2): whether the kernel is to set it, on the near end.
+pub fn set_option(identity: &Identity, level: c_int, name: c_int, value: &[u8]) -> Result<bool> {
+    if host::options::is_kernels(level, name) {
+        return Ok(true);
+    }
+    host::ask(identity, "setsockopt", Request::SetOption { level, name }, value).map(|_| false)
+}
+
+/// Bytes written and not acknowledged by the peer, beside those in the near end's queue (SIOCOUTQ).
+pub fn unacknowledged(identity: &Identity) -> Result<usize> {
+    match ask(identity, "ioctl", Request::Unacknowledged)? {
+        Answer::Number(count) => Ok(usize::try_from(count).unwrap_or(usize::MAX)),
+        _ => Err(Error::Broken),
     }
 }

@@ -1,10 +1,10 @@
 //! The stack as the resolver needs it: queries travel by sockets of the host, on near ends that the program never sees.
 
 use crate::bridge::datagram::{HEADER, decode};
-use crate::bridge::name;
-use crate::engine::{Domain, Kind, SocketId};
+use crate::bridge::name::Identity;
+use crate::engine::{Domain, Kind};
 use crate::error::{Error, Result};
-use crate::host::Host;
+use crate::host::{self, Request};
 use crate::nat;
 use crate::resolver::{Network, SourceAddress};
 use crate::sys::descriptors::{Internal, internal};
@@ -12,7 +12,7 @@ use crate::sys::{self, unix};
 use crate::time::Instant;
 use core::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, AsRawFd};
+use rustix::fd::AsRawFd;
 use rustix::net::SocketFlags;
 use std::net::{IpAddr, SocketAddr};
 
@@ -52,9 +52,10 @@ impl Network for Stack {
     ) -> Result<()> {
         let deadline = sys::now() + timeout;
         let socket = Private::open(server, Kind::Datagram)?;
-        socket.host.lock().connect_datagram(socket.id, Some(server))?;
+        let identity = socket.identity()?;
+        super::demand(&identity, "connect", Request::ConnectDatagram(Some(server)))?;
         for query in queries {
-            socket.host.lock().send_datagram(socket.id, None, query)?;
+            host::ask(&identity, "sendto", Request::SendDatagram(None), query)?;
         }
         let mut buffer = vec![0; HEADER + 65_535];
         loop {
@@ -62,7 +63,7 @@ impl Network for Stack {
                 socket.wait(deadline, PollFlags::IN, || Ok(unix::receive(&socket.near, &mut buffer)?))?;
             let Some((header, datagram)) = buffer[..length].split_first_chunk() else { continue };
             if decode(header).is_none() {
-                if let Some(error) = socket.host.lock().take_error(socket.id) {
+                if let Some(error) = super::take_error(&identity) {
                     return Err(error);
                 }
             } else if accept(datagram) {
@@ -80,10 +81,10 @@ impl Network for Stack {
     ) -> Result<Vec<u8>> {
         let deadline = sys::now() + timeout;
         let socket = Private::open(server, Kind::Stream)?;
-        socket.host.lock().connect(socket.id, socket.near.as_fd(), server)?;
-        socket.wait(deadline, PollFlags::OUT, || match socket.host.lock().connected(socket.id) {
-            None => Err(Error::WouldBlock),
-            Some(outcome) => outcome,
+        let identity = socket.identity()?;
+        super::demand(&identity, "connect", Request::Connect(server))?;
+        socket.wait(deadline, PollFlags::OUT, || {
+            super::connected(&identity).unwrap_or(Err(Error::WouldBlock))
         })?;
         let mut rest = request;
         while !rest.is_empty() {
@@ -103,19 +104,18 @@ impl Network for Stack {
 
 /// A socket of the stack on a descriptor of our own, non-blocking.
 struct Private {
-    host: &'static Host,
     near: Internal,
-    id: SocketId,
 }
 
 impl Private {
     fn open(server: SocketAddr, kind: Kind) -> Result<Private> {
         let domain = if server.is_ipv4() { Domain::V4 } else { Domain::V6 };
-        let host = Host::start()?;
-        let near = host.lock().open(domain, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
-        let near = internal(near);
-        let id = name::identify(near.as_raw_fd()).ok_or(Error::Broken)?.id;
-        Ok(Private { host, near, id })
+        let near = host::open(domain, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+        Ok(Private { near: internal(near) })
+    }
+
+    fn identity(&self) -> Result<Identity> {
+        super::identify(self.near.as_raw_fd()).ok_or(Error::Broken)
     }
 
     /// Tries until it is not EAGAIN, waiting for `readiness` in between. TimedOut at the deadline.
@@ -144,6 +144,6 @@ impl Private {
 impl Drop for Private {
     fn drop(&mut self) {
         // A stream's far end sees the near end go. A datagram socket has nobody who would.
-        self.host.lock().discard(self.id);
+        let _ = self.identity().and_then(|identity| super::demand(&identity, "close", Request::Discard));
     }
 }

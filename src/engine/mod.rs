@@ -48,6 +48,7 @@ use crate::tcp::{self, Context, PathSettings};
 use crate::time::Instant;
 use path_mtu::PathMtus;
 use ports::Ports;
+use serde::{Deserialize, Serialize};
 use socket::{Body, Sockets, Stream};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -56,11 +57,11 @@ use timers::Timers;
 use tuples::{Keyed, Tuples};
 
 /// A socket of the engine. Never reused: an id that has gone stays unknown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SocketId(pub u64);
 
 /// Stream (TCP) or datagram (UDP).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// SOCK_STREAM: TCP
     Stream,
@@ -70,7 +71,7 @@ pub enum Kind {
 
 /// AF_INET or AF_INET6. A V6 socket without IPV6_V6ONLY speaks IPv4 too, by v4-mapped addresses:
 /// its addresses in and out of the engine are then always `SocketAddr::V6`, mapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Domain {
     /// AF_INET
     V4,

@@ -1,5 +1,6 @@
 //! What is behind the lock: the engine, its link and the bridge, and the step that moves all three.
 
+use super::control::{self, Control};
 use crate::bridge::Bridge;
 use crate::engine::{Engine, SocketId};
 use crate::error::Result;
@@ -17,6 +18,8 @@ pub(super) const TIMER: u64 = u64::MAX;
 pub(super) const LINK: u64 = u64::MAX - 1;
 /// Key of what wakes the driver at the end.
 pub(super) const ENDING: u64 = u64::MAX - 2;
+/// Key of the control socket.
+pub(super) const CONTROL: u64 = u64::MAX - 3;
 /// How often a full backlog is tried again when nothing says that the program accepted.
 const STALLED_RETRY: Duration = Duration::from_millis(10);
 /// Rounds of one step.
@@ -27,6 +30,7 @@ pub struct Inner {
     pub(super) engine: Engine,
     pub(super) link: Box<dyn Link>,
     pub(super) bridge: Bridge,
+    pub(super) control: Control,
     timer: Timer,
     pub(super) stalled: Option<Instant>,
     pub(super) opened: u32,
@@ -35,13 +39,19 @@ pub struct Inner {
 }
 
 impl Inner {
-    pub(super) fn new(engine: Engine, link: Box<dyn Link>, bridge: Bridge) -> Result<Inner> {
+    pub(super) fn new(
+        engine: Engine,
+        link: Box<dyn Link>,
+        bridge: Bridge,
+        control: Control,
+    ) -> Result<Inner> {
         let timer = Timer::new()?;
+        bridge.interest().add(control.descriptor(), CONTROL, EventFlags::IN)?;
         bridge.interest().add(timer.descriptor(), TIMER, EventFlags::IN)?;
         if let Some(wake) = link.wake() {
             bridge.interest().add(wake, LINK, EventFlags::IN)?;
         }
-        Ok(Inner { engine, link, bridge, timer, stalled: None, opened: 0, broken: false })
+        Ok(Inner { engine, link, bridge, control, timer, stalled: None, opened: 0, broken: false })
     }
 
     /// Moves packets and bytes until nothing moves, or others should have their turn, and arms the timer.
@@ -95,6 +105,7 @@ impl Inner {
         match key {
             TIMER => self.timer.expired(),
             LINK | ENDING => {}
+            CONTROL => control::serve(self),
             id => self.bridge.ready(SocketId(id), flags, &mut self.engine, sys::now()),
         }
     }
@@ -122,11 +133,6 @@ impl Inner {
     pub(super) fn give_up(&mut self) {
         self.broken = true;
         self.timer.no_later_than(Instant::ZERO);
-    }
-
-    /// Whether a panic was caught: the engine refuses further work.
-    pub fn is_broken(&self) -> bool {
-        self.broken
     }
 
     /// The counters of the engine.

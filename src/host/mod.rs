@@ -7,24 +7,39 @@
 //! Rules of the lock: whoever holds it has all signals blocked, so a handler that calls us cannot meet its own
 //! thread inside; nothing under it blocks; a forked child never touches the parent's (it forgets the host instead).
 //!
-//! Limits: a forked or exec'd child has a host of its own; the sockets that it inherited stay with the parent's host,
-//! and serve the child for data as long as that process lives.
+//! A descriptor says by its name which host it belongs to. `ask` makes a request of that host: a function call under the
+//! lock when it is this process's, a message to its control socket when it is another's (`control`, `client`). New
+//! sockets come from the host of this process, or from the one that it was told of or inherited.
+//!
+//! Limits: a host in process dies with its process, and with it the sockets that forked or exec'd children have of it;
+//! under `tubesock run` the wrapper is the host, and outlives them all.
 
+mod client;
+mod control;
 mod driver;
 mod exit;
 mod inner;
+pub mod options;
+mod request;
 mod requests;
 mod start;
+mod tcp_info;
 
-use crate::bridge::name::{Identity, Token};
-use crate::error::{Error, Result};
-use crate::sys::descriptors::Internal;
+use crate::bridge::name::{self, Identity, Token};
+use crate::config::HostAddress as Address;
+use crate::engine::{Domain, Kind};
+use crate::error::Result;
+use crate::observe::log;
+use crate::sys::descriptors::{Internal, Owned};
 use crate::sys::signals::Blocked;
 use crate::sys::{self, descriptors};
+use control::Message;
 pub use exit::drain_at_exit;
 pub use inner::Inner;
+pub use request::{Answer, Answered, Request};
 pub use requests::Connect;
-pub use start::{configure, remember_settings};
+use rustix::net::SocketFlags;
+pub use start::{configure, remember_settings, serve};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -32,12 +47,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 static HOST: AtomicPtr<Host> = AtomicPtr::new(core::ptr::null_mut());
 /// The process that is starting a host at the moment, or zero.
 static STARTING: AtomicU32 = AtomicU32::new(0);
+/// Another process's host that makes the sockets of this one: an `Address` that was leaked.
+static ELSEWHERE: AtomicPtr<Address> = AtomicPtr::new(core::ptr::null_mut());
 /// Datagram sockets opened in this process or a forebear: while zero, no descriptor needs their headers minded.
 static DATAGRAMS: AtomicUsize = AtomicUsize::new(0);
 
 /// The host.
 pub struct Host {
     token: Token,
+    address: Address,
     process: u32,
     /// The epoll set of the bridge, to wait on without the lock.
     set: Internal,
@@ -65,20 +83,19 @@ impl Host {
         unsafe { HOST.load(Ordering::Acquire).as_ref() }
     }
 
-    /// The host of this process, started at need. The error is EINVAL when the settings cannot be used; the log
-    /// says which.
-    pub fn start() -> Result<&'static Host> {
-        match Host::running() {
-            Some(host) if host.process == sys::process_id() => Ok(host),
-            Some(_) => Err(Error::NotSupported),
-            None => start::start(),
-        }
-    }
-
     /// The host of a descriptor, when it is this process's. A child that no fork handler ran in (vfork, `_Fork`, clone)
     /// sees its parent's, and must not touch it.
-    pub fn of(identity: &Identity) -> Option<&'static Host> {
-        Host::running().filter(|host| host.token == identity.token && host.process == sys::process_id())
+    fn of(identity: &Identity) -> Option<&'static Host> {
+        Host::running().filter(|host| host.token == identity.token && host.is_of_this_process())
+    }
+
+    fn is_of_this_process(&self) -> bool {
+        self.process == sys::process_id()
+    }
+
+    /// Where other processes find it.
+    pub fn address(&self) -> Address {
+        self.address
     }
 
     /// Takes the lock.
@@ -112,6 +129,73 @@ impl Drop for Held {
     }
 }
 
+/// A near end for a new socket of the host that makes those of this process; the first one starts a host here, unless
+/// there is one elsewhere. The error is EINVAL when the settings cannot be used, ENETDOWN when the host elsewhere has
+/// gone; the log says more.
+pub fn open(domain: Domain, kind: Kind, flags: SocketFlags) -> Result<Owned> {
+    let near = match start::place()? {
+        start::Place::Here(host) => host.lock().open(domain, kind, flags),
+        start::Place::Elsewhere(at) => client::open(at, domain, kind, flags),
+    };
+    match near {
+        Err(error) if client::is_gone(error) => start::abandoned()?.lock().open(domain, kind, flags),
+        near => near,
+    }
+}
+
+/// Makes a request about a socket of its host, wherever that is. Each kind of request knows which answer it gets.
+pub fn ask(identity: &Identity, call: &'static str, request: Request, bytes: &[u8]) -> Result<Answered> {
+    match Host::of(identity) {
+        Some(host) => host.lock().perform(identity, request, bytes),
+        None => client::ask(identity, request, bytes).inspect_err(|error| {
+            if client::is_gone(*error) {
+                host_has_gone(identity, call)
+            }
+        }),
+    }
+}
+
+/// Whether the host of a descriptor is in another process.
+pub fn is_elsewhere(identity: &Identity) -> bool {
+    Host::of(identity).is_none()
+}
+
+/// Says once that a socket's host has gone.
+pub fn host_has_gone(identity: &Identity, call: &'static str) {
+    start::prepare_log();
+    if log::first_time(call, 0) {
+        let process =
+            name::host_process(identity.near()).map_or("the process".into(), |pid| format!("process {pid}"));
+        tracing::error!(
+            "{call}: {process}, in which the stack of this socket ran, has ended: ENETDOWN. Programs that leave their sockets \
+             to others run under 'tubesock run', whose stack outlives them"
+        );
+    }
+}
+
+/// A descriptor of a socket was closed: perhaps the last.
+pub fn closed(identity: &Identity) {
+    match Host::of(identity) {
+        Some(host) => host.lock().closed(identity.id),
+        None => client::tell(identity.token, Message::Closed(identity.id)),
+    }
+}
+
+/// Descriptors were closed or replaced that nobody looked at.
+pub fn closed_some() {
+    match (Host::running().filter(|host| host.is_of_this_process()), elsewhere()) {
+        (Some(host), _) => host.lock().closed_some(),
+        (None, Some(at)) => client::tell(at.token, Message::ClosedSome),
+        (None, None) => {}
+    }
+}
+
+/// The host elsewhere that makes this process's sockets.
+fn elsewhere() -> Option<Address> {
+    // SAFETY: the pointer is null or comes from a `Box` that was leaked.
+    unsafe { ELSEWHERE.load(Ordering::Acquire).as_ref() }.copied()
+}
+
 /// Counts a datagram socket.
 pub fn datagram_opened() {
     DATAGRAMS.fetch_add(1, Ordering::Relaxed);
@@ -125,10 +209,10 @@ pub fn datagrams_exist() -> bool {
 /// Sockets of the running host that no far end watches over.
 static UNWATCHED: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether the host must be told when descriptors are closed: it has sockets that no far end watches over.
-/// Async-signal-safe.
+/// Whether a host must be told when descriptors are closed: it has sockets that no far end watches over, or is another
+/// process's and may have. Async-signal-safe.
 pub fn unwatched_exist() -> bool {
-    UNWATCHED.load(Ordering::Relaxed) != 0
+    UNWATCHED.load(Ordering::Relaxed) != 0 || !ELSEWHERE.load(Ordering::Relaxed).is_null()
 }
 
 /// Whether this very process runs a host: not before the first socket, nor in the child of fork, nor in that of vfork,
@@ -145,10 +229,11 @@ pub fn closed_without_host(first: i32, last: i32) {
     }
 }
 
-/// In the child of fork: the parent's host is not ours. Its internal descriptors are closed, and the first socket
-/// starts a new host. Takes no lock and allocates nothing.
+/// In the child of fork: the parent's host is not ours any more, but it goes on making our sockets, by its control
+/// socket. Its internal descriptors are closed. Takes no lock and allocates nothing.
 pub fn forked_child() {
-    if Host::running().is_some() {
+    if let Some(host) = Host::running() {
+        ELSEWHERE.store(core::ptr::from_ref(&host.address).cast_mut(), Ordering::Release);
         HOST.store(core::ptr::null_mut(), Ordering::Release);
         UNWATCHED.store(0, Ordering::Relaxed);
         descriptors::drop_all();

@@ -1,4 +1,4 @@
-//! What the calls ask of the host: the one set of requests, made under the lock.
+//! What the host does for each request, under the lock.
 
 use super::Inner;
 use crate::bridge::options::Options;
@@ -11,13 +11,14 @@ use crate::tcp::Info;
 use crate::time::Instant;
 use rustix::fd::BorrowedFd;
 use rustix::net::SocketFlags;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
 /// Opened sockets between two sweeps for near ends that went unseen.
 const SWEEP_EVERY: u32 = 64;
 
 /// What has become of a connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Connect {
     /// The handshake is under way.
     Pending,
@@ -128,7 +129,7 @@ impl Inner {
     }
 
     /// A new near end for a stream socket whose connect failed, with the options and the address of the old one.
-    pub fn replacement(&mut self, id: SocketId, flags: SocketFlags) -> Result<(SocketId, Owned)> {
+    pub fn replacement(&mut self, id: SocketId, flags: SocketFlags) -> Result<Owned> {
         let socket = self.socket(id)?;
         let (domain, kind, options, bound) = (socket.domain, socket.kind, socket.options, socket.bound);
         let id = self.engine.open(domain, kind);
@@ -144,7 +145,7 @@ impl Inner {
             self.bridge.close(id, &mut self.engine, sys::now());
             return Err(error);
         }
-        Ok((id, near))
+        Ok(near)
     }
 
     /// Tells the engine the options that it acts on.
@@ -228,10 +229,17 @@ impl Inner {
         }
     }
 
-    /// Whether reading at this socket makes sense at all: connecting, connected, or over, and be it so long ago that
-    /// the host has forgotten it.
-    pub fn is_readable(&mut self, id: SocketId) -> bool {
-        !matches!(self.bridge.socket(id).map(|socket| &socket.role), Some(Role::Idle | Role::Listener(_)))
+    /// Why a read gave nothing, when the kernel gave end of file, ECONNRESET, or EINVAL for a near end that is not
+    /// connected. Ok is a true end of file: of a connection that is over, and be it so long ago that the host has
+    /// forgotten it.
+    pub fn explain_read(&mut self, id: SocketId) -> Result<()> {
+        if let Some(error) = self.take_error(id) {
+            return Err(error);
+        }
+        match self.bridge.socket(id).map(|socket| &socket.role) {
+            Some(Role::Idle | Role::Listener(_)) => Err(Error::NotConnected),
+            Some(Role::Stream(_) | Role::Ended(_) | Role::Datagram(_)) | None => Ok(()),
+        }
     }
 
     /// shutdown(2), the engine's part; the near end's is the kernel's call, after. ENOTCONN. `reading` is whether the

@@ -1,11 +1,13 @@
 //! Starting the host: settings, log, link, engine, bridge, thread.
 
+use super::control::Control;
 use super::exit::Ending;
 use super::inner::ENDING;
-use super::{HOST, Host, Inner, STARTING, driver};
+use super::{Address, ELSEWHERE, HOST, Host, Inner, STARTING, driver};
 use crate::bridge::Bridge;
-use crate::config::{Config, LinkChoice};
-use crate::engine::{Engine, Settings};
+use crate::bridge::name;
+use crate::config::{Config, LinkChoice, LogLevel};
+use crate::engine::{Engine, Kind, Settings};
 use crate::error::{Error, Result};
 use crate::link::Link;
 use crate::link::capture::Capture;
@@ -19,11 +21,9 @@ use rustix::event::epoll::EventFlags;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, OnceLock, PoisonError};
-
-/// Exit status for settings that cannot be used: EX_CONFIG of sysexits(3).
-const EX_CONFIG: i32 = 78;
 
 /// Settings by `configure`, which win over the variables.
 static CONFIGURED: Mutex<Vec<(String, OsString)>> = Mutex::new(Vec::new());
@@ -47,9 +47,24 @@ pub fn configure(name: &str, value: &str) -> Result<()> {
 /// The TUBESOCK_* variables as they were when the program started.
 static REMEMBERED: OnceLock<Vec<(OsString, OsString)>> = OnceLock::new();
 
-/// Notes the settings of the environment, before the program can change it. Costs nothing where there are none.
+/// Notes the settings of the environment, before the program can change it; and where the host is elsewhere, that the
+/// program may have inherited sockets of its. Costs nothing where there are no settings.
 pub fn remember_settings() {
-    REMEMBERED.get_or_init(|| std::env::vars_os().filter(|(name, _)| is_setting(name)).collect());
+    let settings =
+        REMEMBERED.get_or_init(|| std::env::vars_os().filter(|(name, _)| is_setting(name)).collect());
+    if !settings.is_empty()
+        && let Ok(Config { host: Some(at), trace, .. }) = Config::from_environment(settings.iter().cloned())
+        && use_elsewhere(at, trace.as_deref()).is_ok()
+        && inherited().filter_map(name::identify).any(|identity| identity.kind == Kind::Datagram)
+    {
+        super::datagram_opened();
+    }
+}
+
+/// The descriptors that were open when the program started.
+fn inherited() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 fn is_setting(name: &OsStr) -> bool {
@@ -66,19 +81,67 @@ fn read(configured: &[(String, OsString)]) -> Result<Config, String> {
     Config::from_environment(settings)
 }
 
-/// Whether `tubesock run` started the program, also when the settings cannot be read.
-fn is_run() -> bool {
-    let remembered =
-        REMEMBERED.get().is_some_and(|settings| settings.iter().any(|(name, _)| name == "TUBESOCK_RUN"));
-    remembered || std::env::var_os("TUBESOCK_RUN").is_some()
+/// Where this process's sockets come from.
+pub(super) enum Place {
+    /// The host of this process.
+    Here(&'static Host),
+    /// Another process's.
+    Elsewhere(Address),
 }
 
-/// Starts the host, or waits for the thread that is doing so.
-pub(super) fn start() -> Result<&'static Host> {
+/// Where this process's sockets come from; decided when it is asked for the first time.
+pub(super) fn place() -> Result<Place> {
+    if let Some(host) = Host::running() {
+        return if host.is_of_this_process() {
+            Ok(Place::Here(host))
+        } else {
+            Ok(Place::Elsewhere(host.address()))
+        };
+    }
+    match super::elsewhere() {
+        Some(at) => Ok(Place::Elsewhere(at)),
+        None => start(),
+    }
+}
+
+/// The host elsewhere has gone. Where `tubesock run` or a person named it that is an error, for nothing may go another
+/// way; a child of a process that ran its own stack gets one of its own.
+pub(super) fn abandoned() -> Result<&'static Host> {
+    prepare_log();
+    if super::elsewhere().is_some_and(|at| told() == Ok(Some(at))) {
+        if log::first_time("socket", 0) {
+            tracing::error!("socket: the host of this program has ended (TUBESOCK_HOST): ENETDOWN");
+        }
+        return Err(Error::Kernel(libc::ENETDOWN));
+    }
+    ELSEWHERE.store(core::ptr::null_mut(), Ordering::Release);
+    match start()? {
+        Place::Here(host) => Ok(host),
+        Place::Elsewhere(_) => Err(Error::Kernel(libc::ENETDOWN)),
+    }
+}
+
+/// What TUBESOCK_HOST says.
+fn told() -> Result<Option<Address>, String> {
+    let configured = CONFIGURED.lock().unwrap_or_else(PoisonError::into_inner);
+    read(&configured).map(|config| config.host)
+}
+
+/// Starts the log of a process that runs no host.
+pub(super) fn prepare_log() {
+    let configured = CONFIGURED.lock().unwrap_or_else(PoisonError::into_inner);
+    log::start(read(&configured).unwrap_or_default().log);
+}
+
+/// Starts the host, or waits for the thread that is doing so; or finds that the host is elsewhere.
+fn start() -> Result<Place> {
     let process = sys::process_id();
     loop {
         if let Some(host) = Host::running() {
-            return Ok(host);
+            return Ok(Place::Here(host));
+        }
+        if let Some(at) = super::elsewhere() {
+            return Ok(Place::Elsewhere(at));
         }
         let starting = STARTING.load(Ordering::Acquire);
         // A thread of the parent was starting one when the child was forked: it does not exist here.
@@ -102,28 +165,46 @@ impl Drop for Starting {
     }
 }
 
-fn start_alone(process: u32) -> Result<&'static Host> {
+fn start_alone(process: u32) -> Result<Place> {
     let configured = CONFIGURED.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let (config, problem) = match read(&configured) {
-        Ok(config) => (config, None),
-        Err(problem) => (Config::default(), Some(problem)),
+    let settings = read(&configured);
+    log::start(settings.as_ref().map_or_else(|_| LogLevel::default(), |config| config.log));
+    let started = match settings {
+        Ok(Config { host: Some(at), trace, .. }) => use_elsewhere(at, trace.as_deref()),
+        Ok(config) => run(&config, process).map(Place::Here),
+        Err(problem) => Err(problem),
     };
+    started.map_err(|problem| {
+        tracing::error!("{problem}");
+        Error::InvalidArgument
+    })
+}
+
+/// Takes the host elsewhere for this process's.
+fn use_elsewhere(at: Address, trace: Option<&Path>) -> Result<Place, String> {
+    if let Some(path) = trace {
+        start_trace(path)?;
+    }
+    ELSEWHERE.store(Box::into_raw(Box::new(at)), Ordering::Release);
+    Ok(Place::Elsewhere(at))
+}
+
+fn start_trace(path: &Path) -> Result<(), String> {
+    trace::start(path).map_err(|error| format!("TUBESOCK_TRACE: cannot open {}: {error}", path.display()))
+}
+
+/// Makes this process, which has no sockets of its own, the host of others. The error is a sentence for a person.
+pub fn serve(config: &Config) -> Result<&'static Host, String> {
     log::start(config.log);
-    let built = problem.map_or_else(|| build(&config, process), Err);
-    let host: &'static Host = match built {
-        Ok(host) => Box::leak(Box::new(host)),
-        Err(problem) => {
-            tracing::error!("{problem}");
-            if config.run || is_run() {
-                sys::end_process(EX_CONFIG);
-            }
-            return Err(Error::InvalidArgument);
-        }
-    };
+    run(config, sys::process_id())
+}
+
+fn run(config: &Config, process: u32) -> Result<&'static Host, String> {
+    let host: &'static Host = Box::leak(Box::new(build(config, process)?));
     host.lock().step();
     // Once the thread runs it has the host for ever; if it does not, the host is leaked, descriptors and all, since
     // there is no process worth saving without a thread to be had.
-    driver::start(host)?;
+    driver::start(host).map_err(|error| format!("the host cannot start its thread: {error}"))?;
     HOST.store(core::ptr::from_ref(host).cast_mut(), Ordering::Release);
     tracing::info!("link {:?}, pid {process}", config.link);
     Ok(host)
@@ -131,8 +212,7 @@ fn start_alone(process: u32) -> Result<&'static Host> {
 
 fn build(config: &Config, process: u32) -> Result<Host, String> {
     if let Some(path) = &config.trace {
-        trace::start(path)
-            .map_err(|error| format!("TUBESOCK_TRACE: cannot open {}: {error}", path.display()))?;
+        start_trace(path)?;
     }
     let now = sys::now();
     let mut link: Box<dyn Link> = match config.link {
@@ -160,7 +240,9 @@ fn build(config: &Config, process: u32) -> Result<Host, String> {
         now,
     );
     let token = sys::entropy();
-    let inner = Bridge::new(token).and_then(|bridge| Inner::new(engine, link, bridge));
+    let control = Control::new(token).map_err(|error| format!("the host cannot start: {error}"))?;
+    let address = control.address();
+    let inner = Bridge::new(token).and_then(|bridge| Inner::new(engine, link, bridge, control));
     let inner = inner.map_err(|error| format!("the host cannot start: {error}"))?;
     let set = duplicate(inner.bridge.interest().descriptor());
     let set = set.map_err(|errno| format!("the host cannot start: {errno}"))?;
@@ -169,5 +251,5 @@ fn build(config: &Config, process: u32) -> Result<Host, String> {
         Ok(ending)
     });
     let ending = ending.map_err(|error| format!("the host cannot start: {error}"))?;
-    Ok(Host { token, process, set, ending, inner: Mutex::new(inner) })
+    Ok(Host { token, address, process, set, ending, inner: Mutex::new(inner) })
 }

@@ -11,7 +11,7 @@
 use core::mem::ManuallyDrop;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::process::{Resource, Rlimit};
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 /// Numbers that the bit map covers: 128 KiB of zero pages, of which one or two are ever touched.
 const TRACKED: usize = 1 << 20;
@@ -91,11 +91,33 @@ impl Drop for Internal {
     }
 }
 
+/// Whether this process runs no program but ours.
+static ALONE: AtomicBool = AtomicBool::new(false);
+
+/// This process runs no program but ours: its descriptors are in nobody's way, and it may have as many as the hard limit
+/// allows. The limits as they were, for the programs that it starts.
+pub fn claim_process() -> Rlimit {
+    ALONE.store(true, Ordering::Relaxed);
+    let limits = rustix::process::getrlimit(Resource::Nofile);
+    // Root may have more than the hard limit; whoever may not keeps it.
+    let most = TRACKED as u64;
+    for wanted in [most, limits.maximum.unwrap_or(most)] {
+        let raised = Rlimit { current: Some(wanted), maximum: Some(wanted.max(limits.maximum.unwrap_or(0))) };
+        if rustix::process::setrlimit(Resource::Nofile, raised).is_ok() {
+            break;
+        }
+    }
+    limits
+}
+
 /// Moves a descriptor of our own out of the program's way and marks it. When no higher number is free it stays
 /// where it is, marked all the same.
 pub fn internal(fd: impl Into<Owned>) -> Internal {
     let fd = fd.into();
-    let fd = duplicate_high(&fd).unwrap_or(fd);
+    let fd = match ALONE.load(Ordering::Relaxed) {
+        true => fd,
+        false => duplicate_high(&fd).unwrap_or(fd),
+    };
     let fd = Internal(ManuallyDrop::new(fd));
     if let Some((word, bit)) = bit(fd.as_raw_fd()) {
         word.fetch_or(bit, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Blocking signals for a while, in the calling thread.
+//! Signals: blocking them for a while, in the calling thread, and waiting for them.
 
 use core::mem::MaybeUninit;
 
@@ -25,4 +25,74 @@ impl Drop for Blocked {
         // SAFETY: the set is one that the kernel gave.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, core::ptr::null_mut()) };
     }
+}
+
+/// Signals that are blocked, to be waited for; in this thread and those that it makes.
+pub struct Awaited {
+    set: libc::sigset_t,
+    before: libc::sigset_t,
+}
+
+/// A signal that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Came {
+    /// SIGTERM and its like.
+    pub signal: i32,
+    /// A process sent it, to this process or its group; else it is the kernel's, such as a terminal's to the group.
+    pub sent: bool,
+}
+
+impl Awaited {
+    /// Blocks `signals`.
+    pub fn block(signals: &[i32]) -> Awaited {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigemptyset initialises the set.
+        unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+        for &signal in signals {
+            // SAFETY: initialised above; a number that is no signal is refused.
+            unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
+        }
+        // SAFETY: initialised above.
+        let set = unsafe { set.assume_init() };
+        let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: the first set is initialised, the second is written; the call cannot fail with these arguments.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, before.as_mut_ptr()) };
+        // SAFETY: pthread_sigmask wrote it.
+        Awaited { set, before: unsafe { before.assume_init() } }
+    }
+
+    /// Waits for one of them.
+    pub fn wait(&self) -> Came {
+        let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
+        loop {
+            // SAFETY: an initialised set, and a place for what came.
+            let signal = unsafe { libc::sigwaitinfo(&raw const self.set, info.as_mut_ptr()) };
+            if signal > 0 {
+                // SAFETY: sigwaitinfo wrote it.
+                let code = unsafe { info.assume_init_ref() }.si_code;
+                // SI_USER, SI_QUEUE, SI_TKILL and their like are not positive (sigaction(2)).
+                return Came { signal, sent: code <= 0 };
+            }
+        }
+    }
+
+    /// The mask as it was, in this thread: in the child that becomes the program, and at the end. Async-signal-safe.
+    pub fn restore(&self) {
+        // SAFETY: the set is one that the kernel gave.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, core::ptr::null_mut()) };
+    }
+}
+
+/// Ends this process by `signal`, as it ended another one: the parent sees the same. No second core is written.
+pub fn die_of(signal: i32) {
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    // SAFETY: the default action of a signal.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: initialised above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, set.as_ptr(), core::ptr::null_mut()) };
+    // SAFETY: a signal to this thread.
+    unsafe { libc::raise(signal) };
 }

@@ -2,12 +2,15 @@
 
 use crate::error::Result;
 use crate::sys::descriptors::{Internal, Owned, internal};
-use rustix::fd::{AsFd, AsRawFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use rustix::io::{IoSlice, IoSliceMut};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, sockopt,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, sockopt,
 };
+use std::mem::MaybeUninit;
 
 /// A new, unconnected socket.
 pub fn socket(kind: SocketType, flags: SocketFlags) -> Result<Owned> {
@@ -25,6 +28,66 @@ pub fn claim(name: &[u8]) -> Option<Internal> {
 pub fn datagram_pair(flags: SocketFlags) -> Result<(Owned, Owned)> {
     let (one, other) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
     Ok((one.into(), other.into()))
+}
+
+/// Two connected sockets that keep the bounds of messages, and say when the other end has gone.
+pub fn message_pair() -> Result<(Owned, Owned)> {
+    let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+    let (one, other) = rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None)?;
+    Ok((one.into(), other.into()))
+}
+
+/// Descriptors that one message may carry.
+pub const DESCRIPTORS: usize = 2;
+
+/// Sends a message in two parts, with descriptors (SCM_RIGHTS), to `to` or to the peer; without SIGPIPE.
+pub fn send_message(
+    fd: impl AsFd,
+    to: Option<&SocketAddrUnix>,
+    parts: [&[u8]; 2],
+    descriptors: &[BorrowedFd<'_>],
+    flags: SendFlags,
+) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    let parts = parts.map(IoSlice::new);
+    let flags = flags | SendFlags::NOSIGNAL;
+    match to {
+        Some(to) => rustix::net::sendmsg_addr(fd, to, &parts, &mut control, flags),
+        None => rustix::net::sendmsg(fd, &parts, &mut control, flags),
+    }
+    .map(drop)
+}
+
+/// Receives a message and its descriptors; of more than there is room for, the rest is closed.
+pub fn receive_message(
+    fd: impl AsFd,
+    buffer: &mut [u8],
+    descriptors: &mut [Option<Owned>; DESCRIPTORS],
+    flags: RecvFlags,
+) -> Result<usize, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = rustix::net::recvmsg(fd, &mut [IoSliceMut::new(buffer)], &mut control, flags)?;
+    let rights = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(rights) => Some(rights),
+        _ => None,
+    });
+    let mut places = descriptors.iter_mut();
+    for descriptor in rights.flatten().map(Owned::from) {
+        if let Some(place) = places.next() {
+            *place = Some(descriptor);
+        }
+    }
+    Ok(received.bytes)
+}
+
+/// The user at the other end, as the kernel recorded it (SO_PEERCRED).
+pub fn peer_user(fd: impl AsFd) -> Option<u32> {
+    peer_credentials(fd).map(|credentials| credentials.uid)
 }
 
 /// Binds to an abstract name of at most 107 bytes.
@@ -74,14 +137,18 @@ pub fn peer_name<T>(fd: impl AsFd, look: impl FnOnce(&[u8]) -> Option<T>) -> Opt
 /// The process at the other end, as the kernel recorded it when they connected; of a listener, the one that made it
 /// listen (SO_PEERCRED). None for a process that this one's pid namespace does not show.
 pub fn peer_process(fd: impl AsFd) -> Option<u32> {
+    let process = u32::try_from(peer_credentials(fd)?.pid).ok()?;
+    (process != 0).then_some(process)
+}
+
+fn peer_credentials(fd: impl AsFd) -> Option<libc::ucred> {
     let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut length = size_of::<libc::ucred>();
     let (fd, place) = (fd.as_fd().as_raw_fd(), &raw mut credentials);
     let (level, name) = (libc::SOL_SOCKET, libc::SO_PEERCRED);
     // SAFETY: a ucred and its length, both ours.
     let result: i32 = unsafe { crate::system_call!(SYS_getsockopt, fd, level, name, place, &raw mut length) };
-    let process = u32::try_from(credentials.pid).ok()?;
-    (result == 0 && process != 0).then_some(process)
+    (result == 0).then_some(credentials)
 }
 
 /// Receives without waiting.

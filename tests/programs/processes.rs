@@ -48,28 +48,72 @@ fn duplicates() {
     prints(include_str!("python/processes/duplicates.py"), "1000\n1000 True\nb'' 1000\n");
 }
 
-/// Reading and writing work in a child; calls that need the stack, which lives in the parent, say that they do not.
-/// ENOTSUP is what Python calls EOPNOTSUPP.
+/// A forked child has all of the socket that it inherited, whichever process the stack is in.
 #[test]
-fn forked_child_gets_an_error_and_no_hang() {
+fn forked_child_uses_what_it_inherited() {
     let server = HttpServer::start();
-    let stack = Stack::run();
     let body = Stream::of(1000).bytes();
     let end: String = body[992..].iter().map(|byte| format!("{byte:02x}")).collect();
-    let outcome = Program::new(PYTHON)
-        .args(["-c", include_str!("python/processes/forked.py"), &stack.gateway().to_string()])
-        .args([&server.port().to_string(), &end])
+    for stack in [Stack::run(), Stack::preload()] {
+        let outcome = Program::new(PYTHON)
+            .args(["-c", include_str!("python/processes/forked.py"), &stack.gateway().to_string()])
+            .args([&server.port().to_string(), &end])
+            .on(&stack)
+            .run()
+            .success();
+        let port = server.port();
+        let expected = format!("child getpeername: {port}\nchild: 1000\nparent: 1000\n");
+        assert_eq!(outcome.text(), expected, "{outcome}");
+    }
+}
+
+/// A listener opened before fork is accepted from in every worker.
+#[test]
+fn workers_accept_from_one_listener() {
+    for stack in [Stack::kernel(), Stack::run(), Stack::preload()] {
+        let script = include_str!("python/processes/workers.py");
+        let outcome = Program::new(PYTHON).args(["-c", script]).on(&stack).run().success();
+        assert_eq!(outcome.text(), "30 answers, from workers [0, 1, 2]\n", "{outcome}");
+    }
+}
+
+/// The stack of a plain LD_PRELOAD ends with the process that ran it: then its children get an error that says so.
+#[test]
+fn child_that_outlives_the_stack_gets_an_error() {
+    let stack = Stack::preload();
+    let script = include_str!("python/processes/orphan.py");
+    let outcome = Program::new(PYTHON).args(["-c", script]).on(&stack).run().success();
+    assert_eq!(outcome.text(), "accept: ENETDOWN\nsetsockopt: ENETDOWN\nnew socket: ok\n", "{outcome}");
+    assert!(
+        outcome.stderr.contains("has ended: ENETDOWN") && outcome.stderr.contains("tubesock run"),
+        "{outcome}"
+    );
+}
+
+/// What a process wrote arrives though it was killed: `tubesock run` has it.
+#[test]
+fn what_was_sent_before_a_kill_arrives() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has free ports");
+    let port = listener.local_addr().expect("it is bound").port();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("the program connects");
+        stream.read_to_end(&mut Vec::new()).expect("the end is in order")
+    });
+    let stack = Stack::run();
+    Program::new(PYTHON)
+        .args(["-c", include_str!("python/processes/exit_at_once.py"), &stack.gateway().to_string()])
+        .args([&port.to_string(), "kill"])
         .on(&stack)
         .run()
-        .success();
-    assert_eq!(outcome.text(), "child getpeername: ENOTSUP\nchild: 1000\nparent: 1000\n", "{outcome}");
-    assert!(outcome.stderr.contains("fork"), "the log says why: {outcome}");
+        .signal(libc::SIGKILL);
+    assert_eq!(server.join().expect("the server did not panic"), 1_000_000);
 }
 
 /// What was sent before the process ended arrives whole, however it ended.
 #[test]
 fn what_was_sent_before_the_end_arrives() {
-    for how in ["_exit", "exit", "return"] {
+    let ways = ["_exit", "exit", "return"].into_iter();
+    for (how, stack) in ways.flat_map(|how| [(how, Stack::run()), (how, Stack::preload())]) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has free ports");
         let port = listener.local_addr().expect("it is bound").port();
         let server = std::thread::spawn(move || {
@@ -78,7 +122,6 @@ fn what_was_sent_before_the_end_arrives() {
             stream.read_to_end(&mut received).expect("the end is in order");
             received.len()
         });
-        let stack = Stack::run();
         Program::new(PYTHON)
             .args(["-c", include_str!("python/processes/exit_at_once.py"), &stack.gateway().to_string()])
             .args([&port.to_string(), how])
@@ -100,7 +143,7 @@ fn exit_in_a_signal_handler_delivers_and_ends() {
         .arg(source)
         .run()
         .success();
-    let stack = Stack::run();
+    let stack = Stack::preload();
     // The handler meets malloc at work in nearly every run.
     for _ in 0..20 {
         let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has free ports");

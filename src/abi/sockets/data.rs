@@ -30,9 +30,7 @@ fn received(name: &str, fd: c_int, count: ssize_t, wanted: bool) -> ssize_t {
         return count;
     }
     let Some(identity) = calls::identify(fd).filter(|identity| !is_datagram(identity)) else { return count };
-    // SAFETY: open during the call.
-    let near = unsafe { super::borrowed(fd) };
-    match work(|| calls::explain_read(near, &identity)) {
+    match work(|| calls::explain_read(&identity)) {
         Ok(()) => noted(name, fd, 0),
         Err(error) => {
             traced(name, fd, format_args!("({fd}) = -1 ({error})"));

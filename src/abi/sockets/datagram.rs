@@ -66,7 +66,7 @@ pub(super) unsafe fn receive<K: Kernel>(
                     )
                 };
             }
-            match work(|| Ok(calls::datagram_error(identity))) {
+            match work(|| Ok(calls::take_error(identity))) {
                 Ok(Some(error)) | Err(error) => return fail(error) as ssize_t,
                 Ok(None) => continue,
             }

@@ -22,7 +22,7 @@ use core::time::Duration;
 pub use data::{read, readv, recvfrom, recvmmsg, recvmsg, sendmmsg, sendmsg, sendto, write, writev};
 use libc::{c_int, pollfd, sockaddr, socklen_t, timespec};
 pub use options::{getsockopt, ioctl, setsockopt};
-use rustix::fd::BorrowedFd;
+use rustix::net::sockopt;
 use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -50,16 +50,6 @@ fn traced(name: &str, fd: c_int, detail: fmt::Arguments<'_>) {
     if trace::enabled() {
         trace::call(sys::now(), name, fd, detail);
     }
-}
-
-/// `fd` for our own calls.
-///
-/// # Safety
-/// The program keeps it open during the call; if it does not, the calls fail with EBADF or act on the number's new
-/// open file, as the kernel's own would.
-unsafe fn borrowed<'fd>(fd: c_int) -> BorrowedFd<'fd> {
-    // SAFETY: by the contract of this function; never -1, since only descriptors that were identified come here.
-    unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
 /// The bytes of an address that the program passed.
@@ -148,9 +138,7 @@ pub unsafe fn listen<K: Kernel>(fd: c_int, backlog: c_int) -> c_int {
         // SAFETY: no pointers.
         return unsafe { K::listen(fd, backlog) };
     };
-    // SAFETY: open during the call.
-    let near = unsafe { borrowed(fd) };
-    let result = status(work(|| calls::listen(near, &identity, backlog)));
+    let result = status(work(|| calls::listen(&identity, backlog)));
     traced("listen", fd, format_args!("({fd}, {backlog}) = {result}"));
     result
 }
@@ -165,14 +153,11 @@ pub unsafe fn connect<K: Kernel>(fd: c_int, address: *const sockaddr, length: so
         return unsafe { K::connect(fd, address, length) };
     };
     let begun_at = sys::now();
-    // SAFETY: open during the call.
-    let near = unsafe { borrowed(fd) };
     // SAFETY: as the caller's.
     let bytes = unsafe { address_bytes(address, length) };
-    let outcome = match work(|| calls::connect(near, &identity, bytes?)) {
+    let outcome = match work(|| calls::connect(&identity, bytes?)) {
         Ok(Progress::Done) => Ok(()),
-        // A connect that was repeated may have got a new socket under the old number.
-        Ok(Progress::Waits(id)) => wait_connected::<K>(near, fd, &Identity { id, ..identity }),
+        Ok(Progress::Waits(identity)) => wait_connected::<K>(&identity),
         Err(error) => Err(error),
     };
     if trace::enabled() {
@@ -183,14 +168,13 @@ pub unsafe fn connect<K: Kernel>(fd: c_int, address: *const sockaddr, length: so
 }
 
 /// Waits as connect(2) on a blocking socket does: SO_SNDTIMEO bounds it, a signal interrupts it; the handshake goes on.
-fn wait_connected<K: Kernel>(near: BorrowedFd<'_>, fd: c_int, identity: &Identity) -> Result<()> {
-    let limit =
-        rustix::net::sockopt::socket_timeout(near, rustix::net::sockopt::Timeout::Send).ok().flatten();
+fn wait_connected<K: Kernel>(identity: &Identity) -> Result<()> {
+    let limit = sockopt::socket_timeout(identity.near(), sockopt::Timeout::Send).ok().flatten();
     let deadline = limit.map(|limit| sys::now() + limit);
     loop {
-        match work(|| Ok(calls::connected(identity, identity.id)))? {
+        match work(|| Ok(calls::connected(identity)))? {
             Some(outcome) => return outcome,
-            None if !poll_writable::<K>(fd, deadline.map(|deadline| deadline - sys::now()))? => {
+            None if !poll_writable::<K>(identity.fd, deadline.map(|deadline| deadline - sys::now()))? => {
                 return Err(Error::InProgress);
             }
             None => {}
@@ -227,9 +211,7 @@ pub unsafe fn accept4<K: Kernel>(
         // SAFETY: as the caller's.
         return unsafe { K::accept4(fd, address, length, flags) };
     };
-    // SAFETY: open during the call.
-    let listening = unsafe { borrowed(fd) };
-    if let Err(error) = work(|| calls::can_accept(listening, &listener)) {
+    if let Err(error) = work(|| calls::can_accept(&listener)) {
         return fail(error);
     }
     // SAFETY: as the caller's.
@@ -239,9 +221,7 @@ pub unsafe fn accept4<K: Kernel>(
         let accepted = unsafe { K::accept4(fd, address, length, flags) };
         let identity = if accepted < 0 { None } else { calls::identify(accepted) };
         let Some(identity) = identity else { return accepted };
-        // SAFETY: new, and nobody else's yet.
-        let near = unsafe { borrowed(accepted) };
-        match work(|| Ok(calls::accepted(listening, near, &identity))) {
+        match work(|| Ok(calls::accepted(listener.near(), &identity))) {
             Ok(Some(peer)) => {
                 // SAFETY: as the caller's, with the length that was there before the kernel wrote its own.
                 unsafe { give_address(peer, address, length, given) };
@@ -333,25 +313,19 @@ pub unsafe fn shutdown<K: Kernel>(fd: c_int, how: c_int) -> c_int {
 /// # Safety
 /// None beyond the kernel's.
 pub unsafe fn close<K: Kernel>(fd: c_int) -> c_int {
-    // In a vfork child and in a forked one the host is not to be touched.
-    if !host::is_here() {
+    if host::is_here() {
+        if sys::descriptors::is_internal(fd) {
+            return fail(Error::BadDescriptor);
+        }
+    } else {
         host::closed_without_host(fd, fd);
-        // SAFETY: no pointers.
-        return unsafe { K::close(fd) };
     }
-    if sys::descriptors::is_internal(fd) {
-        return fail(Error::BadDescriptor);
-    }
-    let identity = if host::unwatched_exist() || trace::enabled() { calls::identify(fd) } else { None };
+    let going = going(fd);
     let closed_at = sys::now();
     // SAFETY: no pointers.
     let result = unsafe { K::close(fd) };
-    if let Some(identity) = identity {
-        // A socket that is watched tells by its far end; the host is asked only about the others.
-        let _ = work(|| {
-            calls::closed(&identity);
-            Ok(())
-        });
+    if let Some(identity) = going {
+        gone(&identity);
         if trace::enabled() {
             trace::call(closed_at, "close", fd, format_args!("({fd}) = {result}"));
         }
@@ -359,11 +333,30 @@ pub unsafe fn close<K: Kernel>(fd: c_int) -> c_int {
     result
 }
 
-/// After dup2, dup3, close_range and closefrom: descriptors may have gone that nobody looked at.
-pub fn replaced() {
-    if host::is_here() && host::unwatched_exist() {
+/// What `fd` is, before it is closed or replaced, if anybody needs to hear of that: a host of a socket that has no far
+/// end to tell it, or the trace.
+pub fn going(fd: c_int) -> Option<Identity> {
+    if !host::unwatched_exist() && !trace::enabled() {
+        return None;
+    }
+    calls::identify(fd)
+}
+
+/// After it was closed or replaced.
+pub fn gone(identity: &Identity) {
+    if !identity.watched {
         let _ = work(|| {
-            calls::closed_some();
+            host::closed(identity);
+            Ok(())
+        });
+    }
+}
+
+/// After close_range and closefrom: descriptors have gone that nobody looked at.
+pub fn replaced() {
+    if host::unwatched_exist() {
+        let _ = work(|| {
+            host::closed_some();
             Ok(())
         });
     }

@@ -3,9 +3,9 @@
 use super::super::kernel::Kernel;
 use super::{fail, is_datagram, status, traced, work};
 use crate::bridge::datagram::HEADER;
-use crate::calls::{self, options};
+use crate::calls;
 use crate::error::Error;
-use crate::host::Host;
+use crate::host::options::Named;
 use libc::{c_int, c_ulong, c_void, socklen_t};
 
 /// getsockopt(2)
@@ -23,18 +23,17 @@ pub unsafe fn getsockopt<K: Kernel>(
         // SAFETY: as the caller's.
         return unsafe { K::getsockopt(fd, level, name, value, length) };
     };
-    let answer = match work(|| options::get(&identity, level, name)) {
-        // SAFETY: as the caller's.
-        Ok(options::Answer::Kernel) => return unsafe { K::getsockopt(fd, level, name, value, length) },
-        Ok(answer) => answer,
-        Err(error) => return fail(error),
-    };
     if value.is_null() || length.is_null() {
         return fail(Error::BadAddress);
     }
     // SAFETY: not null, and as the caller's.
     let given = unsafe { *length } as usize;
-    let answer = answer.bytes(given);
+    let answer = match work(|| calls::option(&identity, level, name, given)) {
+        // SAFETY: as the caller's.
+        Ok(None) => return unsafe { K::getsockopt(fd, level, name, value, length) },
+        Ok(Some(answer)) => answer,
+        Err(error) => return fail(error),
+    };
     let count = answer.len().min(given);
     // SAFETY: at most as many bytes as the program has room for.
     unsafe { core::ptr::copy_nonoverlapping(answer.as_ptr(), value.cast(), count) };
@@ -63,11 +62,11 @@ pub unsafe fn setsockopt<K: Kernel>(
     }
     // SAFETY: not null, and as the caller's; the kernel, too, reads no more than a page of it.
     let bytes = unsafe { core::slice::from_raw_parts(value.cast(), (length as usize).min(4096)) };
-    match work(|| options::set(&identity, level, name, bytes)) {
+    match work(|| calls::set_option(&identity, level, name, bytes)) {
         // SAFETY: as the caller's.
         Ok(true) => unsafe { K::setsockopt(fd, level, name, value, length) },
         Ok(false) => {
-            traced("setsockopt", fd, format_args!("({fd}, {}) = 0", options::Named(level, name)));
+            traced("setsockopt", fd, format_args!("({fd}, {}) = 0", Named(level, name)));
             0
         }
         Err(error) => fail(error),
@@ -90,9 +89,7 @@ pub unsafe fn ioctl<K: Kernel>(fd: c_int, request: c_ulong, argument: *mut c_voi
     let Some(identity) = calls::identify(fd) else { return result };
     let place: *mut c_int = argument.cast();
     if request == TIOCOUTQ {
-        let Some(host) = Host::of(&identity) else { return result };
-        let unacknowledged = work(|| Ok(host.lock().unacknowledged(identity.id)));
-        return status(unacknowledged.map(|count| {
+        return status(work(|| calls::unacknowledged(&identity)).map(|count| {
             // SAFETY: SIOCOUTQ writes an int, and the kernel just did.
             unsafe { *place = c_int::try_from(count).unwrap_or(c_int::MAX) };
         }));

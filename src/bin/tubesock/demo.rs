@@ -45,7 +45,8 @@ pub(crate) fn show(settings: &SettingFlags) -> Result<(), Failure> {
         "20",
         &url,
     ]);
-    run::add_environment(&mut command, &library, config)?;
+    run::add_library(&mut command, &library)?;
+    command.envs(config.variables());
     say(&format!(
         "{}\n\n",
         heading(&format!("An ordinary HTTP server listens on {server}, by the kernel's TCP."))

@@ -77,11 +77,11 @@ impl Failure {
 
 fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
-        Command::Run { settings, command } => Err(run::replace_this_process(&settings, &command)),
-        Command::Demo { settings } => demo::show(&settings),
+        Command::Run { settings, command } => run::run(&settings, &command),
+        Command::Demo { settings } => demo::show(&settings).map(|()| ExitCode::SUCCESS),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(failure) => {
             eprintln!("tubesock: {}", failure.message);
             ExitCode::from(failure.status)

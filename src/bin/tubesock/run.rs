@@ -1,25 +1,57 @@
-//! `tubesock run`: checks everything that can be checked, then becomes the program. Nothing of this process stays: the
-//! host lives in the program. Two things are not handed on as they were, because Rust's runtime sets them: the program
-//! starts with SIGPIPE at its default and with no signal blocked.
+//! `tubesock run`: checks everything that can be checked, becomes the host of the program and of all that descends from
+//! it, and ends as the program ended, once the last of them has gone and what they sent is delivered.
+//!
+//! * The program has this process's terminal, process group, limits and signal mask. What the kernel sends to the group
+//!   (interrupt from the terminal) the program gets by itself; what a process sends to us is passed on.
+//! * Orphans of the program come to us (child subreaper), so that the last one is known.
+//! * If we are killed, so is the program; the sockets of its descendants end with a reset.
 
 use crate::settings::SettingFlags;
 use crate::{Failure, preload, program, reachable};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus};
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, ExitCode};
 use tubesock::config::Config;
+use tubesock::host;
+use tubesock::sys::descriptors;
+use tubesock::sys::signals::{self, Awaited};
 
-/// Returns only when the program could not be started.
-pub(crate) fn replace_this_process(settings: &SettingFlags, command: &[OsString]) -> Failure {
-    match prepare(settings, command) {
-        Ok(mut prepared) => not_started(&command[0], &prepared.exec()),
-        Err(failure) => failure,
-    }
+/// Signals that a process sends to us when it means the program. Stops are the kernel's to do to both.
+const PASSED_ON: [i32; 8] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGTERM,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGWINCH,
+];
+
+/// Runs the program to its end, and that of its descendants.
+pub(crate) fn run(settings: &SettingFlags, command: &[OsString]) -> Result<ExitCode, Failure> {
+    let (config, mut prepared) = prepare(settings, command)?;
+    let limits = descriptors::claim_process();
+    // For as long as the process lives: the child that becomes the program needs it too.
+    let awaited: &Awaited = Box::leak(Box::new(Awaited::block(&[&PASSED_ON[..], &[libc::SIGCHLD]].concat())));
+    let host = host::serve(&config).map_err(|problem| Failure::new(Failure::SETTING, problem))?;
+    let told =
+        Config { host: Some(host.address()), log: config.log, trace: config.trace, ..Config::default() };
+    prepared.envs(told.variables());
+    // Fails only on kernels before 3.4: then orphans are init's, and we end without them.
+    let _ = rustix::process::set_child_subreaper(Pid::from_raw(1));
+    let program = start(&mut prepared, awaited, limits).map_err(|error| not_started(&command[0], &error))?;
+    release_streams();
+    let status = wait(&program, awaited);
+    awaited.restore();
+    host::drain_at_exit();
+    Ok(end_as(status))
 }
 
-fn prepare(settings: &SettingFlags, command: &[OsString]) -> Result<Command, Failure> {
+fn prepare(settings: &SettingFlags, command: &[OsString]) -> Result<(Config, Command), Failure> {
     let (name, arguments) = command.split_first().expect("clap asks for a program");
     let config = settings.config()?;
     let library = preload::library()?;
@@ -28,16 +60,79 @@ fn prepare(settings: &SettingFlags, command: &[OsString]) -> Result<Command, Fai
     settings.prepare_files(&config)?;
     let mut prepared = Command::new(file);
     prepared.arg0(name).args(arguments);
-    add_environment(&mut prepared, &library, config)?;
-    Ok(prepared)
+    add_library(&mut prepared, &library)?;
+    Ok((config, prepared))
 }
 
-/// Gives a command the library and the settings.
-pub(crate) fn add_environment(command: &mut Command, library: &Path, config: Config) -> Result<(), Failure> {
-    let config = Config { run: true, ..config };
+/// Gives a command the library, and none of the settings that are for us.
+pub(crate) fn add_library(command: &mut Command, library: &Path) -> Result<(), Failure> {
     command.env("LD_PRELOAD", preload::list(library, std::env::var_os("LD_PRELOAD").as_deref())?);
-    command.envs(config.variables());
+    for setting in &tubesock::config::SETTINGS {
+        command.env_remove(setting.variable);
+    }
     Ok(())
+}
+
+/// Starts the program, with the limits and the signal mask that we were given.
+fn start(prepared: &mut Command, awaited: &'static Awaited, limits: Rlimit) -> std::io::Result<Child> {
+    let become_program = move || {
+        awaited.restore();
+        rustix::process::setrlimit(Resource::Nofile, limits)?;
+        Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
+    };
+    // SAFETY: system calls only, between fork and exec.
+    unsafe { prepared.pre_exec(become_program) }.spawn()
+}
+
+/// Whoever reads what the program writes must see its end when it ends, and not when we do.
+fn release_streams() {
+    if let Ok(null) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdin(&null);
+        let _ = rustix::stdio::dup2_stdout(&null);
+    }
+}
+
+/// Passes signals on until the program and all its descendants have gone; the program's status.
+fn wait(program: &Child, awaited: &Awaited) -> Option<WaitStatus> {
+    let program = Pid::from_raw(program.id().cast_signed()).expect("a child has a number");
+    let (mut status, mut alone) = (None, false);
+    loop {
+        let came = awaited.wait();
+        if came.signal != libc::SIGCHLD {
+            if came.sent && status.is_none() {
+                // Only ever to a child that was not waited for yet.
+                let signal = Signal::from_named_raw(came.signal).expect("one of PASSED_ON");
+                let _ = rustix::process::kill_process(program, signal);
+            }
+            continue;
+        }
+        loop {
+            match rustix::process::waitpid(None, WaitOptions::NOHANG) {
+                Ok(Some((ended, how))) if ended == program => status = Some(how),
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => return status,
+            }
+            // What the dead held without a far end shows when it is looked for.
+            host::closed_some();
+        }
+        if status.is_some() && !alone {
+            alone = true;
+            tracing::info!(
+                "the program has ended; others that it started have not, and the stack stays for them"
+            );
+        }
+    }
+}
+
+/// As the program ended: by its status, or by its signal.
+fn end_as(status: Option<WaitStatus>) -> ExitCode {
+    let Some(status) = status else { return ExitCode::FAILURE };
+    if let Some(signal) = status.terminating_signal() {
+        signals::die_of(signal);
+        return ExitCode::from(128 + signal as u8);
+    }
+    ExitCode::from(status.exit_status().unwrap_or(1) as u8)
 }
 
 fn not_started(name: &OsStr, error: &std::io::Error) -> Failure {

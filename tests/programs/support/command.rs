@@ -6,7 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -298,6 +298,13 @@ impl Outcome {
     #[track_caller]
     pub(crate) fn status(self, code: i32) -> Outcome {
         assert_eq!(self.status.code(), Some(code), "{self}");
+        self
+    }
+
+    /// The outcome of a command that a signal ended.
+    #[track_caller]
+    pub(crate) fn signal(self, signal: i32) -> Outcome {
+        assert_eq!(self.status.signal(), Some(signal), "{self}");
         self
     }
 }

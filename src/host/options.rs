@@ -6,13 +6,13 @@
 //! shows them. The queue between near and far end comes on top: 208 KiB each way, whatever is set. TCP_NOTSENT_LOWAT,
 //! likewise, bounds what the stack holds unsent, not what waits in the near end.
 
-use super::{ask, log, tcp_info};
+use super::{Inner, tcp_info};
 use crate::bridge::Role;
 use crate::bridge::name::Identity;
 use crate::bridge::options::Options;
 use crate::engine::{Domain, Kind};
 use crate::error::{Error, Result};
-use crate::host::Inner;
+use crate::observe::log;
 use crate::tcp::{self, Algorithm};
 use core::fmt;
 use core::time::Duration;
@@ -91,10 +91,8 @@ impl fmt::Display for Named {
     }
 }
 
-/// Who answers for an option.
-pub enum Answer {
-    /// The kernel, for the near end.
-    Kernel,
+/// The value of an option.
+pub(super) enum Value {
     /// An int.
     Number(c_int),
     /// A long where the program has room for one, else an int, at most u32::MAX.
@@ -103,70 +101,63 @@ pub enum Answer {
     Bytes(Vec<u8>),
 }
 
-impl Answer {
-    /// It for a program that has room for so many bytes, all of them even where fewer fit; none of the kernel's.
-    pub fn bytes(self, room: usize) -> Vec<u8> {
+impl Value {
+    /// It for a program that has room for so many bytes, all of them even where fewer fit.
+    pub(super) fn bytes(self, room: usize) -> Vec<u8> {
         match self {
-            Answer::Kernel => Vec::new(),
-            Answer::Number(number) => number.to_ne_bytes().to_vec(),
-            Answer::Long(number) if room >= size_of::<u64>() => number.to_ne_bytes().to_vec(),
-            Answer::Long(number) => u32::try_from(number).unwrap_or(u32::MAX).to_ne_bytes().to_vec(),
-            Answer::Bytes(bytes) => bytes,
+            Value::Number(number) => number.to_ne_bytes().to_vec(),
+            Value::Long(number) if room >= size_of::<u64>() => number.to_ne_bytes().to_vec(),
+            Value::Long(number) => u32::try_from(number).unwrap_or(u32::MAX).to_ne_bytes().to_vec(),
+            Value::Bytes(bytes) => bytes,
         }
     }
 }
 
 /// Options that the near end has by itself.
-fn is_kernels(level: c_int, name: c_int) -> bool {
+pub fn is_kernels(level: c_int, name: c_int) -> bool {
     level == SOL_SOCKET
         && [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, libc::SO_RCVLOWAT, libc::SO_PEEK_OFF, libc::SO_COOKIE]
             .contains(&name)
 }
 
 /// getsockopt(2)
-pub fn get(identity: &Identity, level: c_int, name: c_int) -> Result<Answer> {
-    if is_kernels(level, name) {
-        return Ok(Answer::Kernel);
-    }
-    ask(identity, "getsockopt", |inner| match level {
+pub(super) fn get(inner: &mut Inner, identity: &Identity, level: c_int, name: c_int) -> Result<Value> {
+    match level {
         SOL_SOCKET => get_socket(inner, identity, name),
         libc::IPPROTO_TCP if identity.kind == Kind::Stream => get_tcp(inner, identity, name),
-        libc::IPPROTO_IPV6 if name == libc::IPV6_V6ONLY => {
-            let socket = inner.socket(identity.id)?;
-            match socket.domain {
-                Domain::V6 => Ok(flag(socket.options.v6_only)),
-                Domain::V4 => Err(Error::NotSupported),
-            }
-        }
+        libc::IPPROTO_IPV6 if name == libc::IPV6_V6ONLY => match identity.domain {
+            Domain::V6 => Ok(flag(inner.socket(identity.id)?.options.v6_only)),
+            Domain::V4 => Err(Error::NotSupported),
+        },
         _ => Err(unknown(level, name)),
-    })
+    }
 }
 
-fn flag(set: bool) -> Answer {
-    Answer::Number(c_int::from(set))
+fn flag(set: bool) -> Value {
+    Value::Number(c_int::from(set))
 }
 
-fn seconds(duration: Duration) -> Answer {
-    Answer::Number(c_int::try_from(duration.as_secs()).unwrap_or(c_int::MAX))
+fn seconds(duration: Duration) -> Value {
+    Value::Number(c_int::try_from(duration.as_secs()).unwrap_or(c_int::MAX))
 }
 
 /// Linux counts its own overhead too, and shows twice what was asked for (socket(7)).
-fn shown(buffer: Option<u32>, default: u32) -> Answer {
-    Answer::Number(buffer.map_or(default, |bytes| 2 * bytes) as c_int)
+fn shown(buffer: Option<u32>, default: u32) -> Value {
+    Value::Number(buffer.map_or(default, |bytes| 2 * bytes) as c_int)
 }
 
-fn get_socket(inner: &mut Inner, identity: &Identity, name: c_int) -> Result<Answer> {
+fn get_socket(inner: &mut Inner, identity: &Identity, name: c_int) -> Result<Value> {
     if name == libc::SO_ERROR {
-        return Ok(Answer::Number(inner.take_error(identity.id).map_or(0, Error::errno)));
+        return Ok(Value::Number(inner.take_error(identity.id).map_or(0, Error::errno)));
     }
     let socket = inner.socket(identity.id)?;
     let options = &socket.options;
     Ok(match (name, identity.kind) {
-        (libc::SO_TYPE, Kind::Stream) => Answer::Number(libc::SOCK_STREAM),
-        (libc::SO_TYPE, Kind::Datagram) => Answer::Number(libc::SOCK_DGRAM),
-        (libc::SO_PROTOCOL, Kind::Stream) => Answer::Number(libc::IPPROTO_TCP),
-        (libc::SO_PROTOCOL, Kind::Datagram) => Answer::Number(libc::IPPROTO_UDP),
-        (libc::SO_DOMAIN, _) => Answer::Number(match socket.domain {
+        (libc::SO_TYPE, Kind::Stream) => Value::Number(libc::SOCK_STREAM),
+        (libc::SO_TYPE, Kind::Datagram) => Value::Number(libc::SOCK_DGRAM),
+        (libc::SO_PROTOCOL, Kind::Stream) => Value::Number(libc::IPPROTO_TCP),
+        (libc::SO_PROTOCOL, Kind::Datagram) => Value::Number(libc::IPPROTO_UDP),
+        (libc::SO_DOMAIN, _) => Value::Number(match socket.domain {
             Domain::V4 => libc::AF_INET,
             Domain::V6 => libc::AF_INET6,
         }),
@@ -178,18 +169,18 @@ fn get_socket(inner: &mut Inner, identity: &Identity, name: c_int) -> Result<Ans
         (libc::SO_OOBINLINE, _) => flag(options.urgent_inline),
         (libc::SO_SNDBUF, _) => shown(options.send_buffer, SEND_BUFFER_SHOWN),
         (libc::SO_RCVBUF, _) => shown(options.receive_buffer, RECEIVE_BUFFER_SHOWN),
-        (libc::SO_MAX_PACING_RATE, _) => Answer::Long(options.max_pacing_rate.unwrap_or(u64::MAX)),
+        (libc::SO_MAX_PACING_RATE, _) => Value::Long(options.max_pacing_rate.unwrap_or(u64::MAX)),
         (libc::SO_LINGER, _) => {
             let on = c_int::from(options.linger.is_some()).to_ne_bytes();
-            Answer::Bytes([on, options.linger.unwrap_or(0).to_ne_bytes()].concat())
+            Value::Bytes([on, options.linger.unwrap_or(0).to_ne_bytes()].concat())
         }
         _ => return Err(unknown(SOL_SOCKET, name)),
     })
 }
 
-fn get_tcp(inner: &mut Inner, identity: &Identity, name: c_int) -> Result<Answer> {
+fn get_tcp(inner: &mut Inner, identity: &Identity, name: c_int) -> Result<Value> {
     match name {
-        libc::TCP_INFO => return Ok(Answer::Bytes(info(inner, identity)?)),
+        libc::TCP_INFO => return Ok(Value::Bytes(info(inner, identity)?)),
         libc::TCP_MAXSEG => return segment_size(inner, identity),
         _ => {}
     }
@@ -200,22 +191,22 @@ fn get_tcp(inner: &mut Inner, identity: &Identity, name: c_int) -> Result<Answer
         libc::TCP_QUICKACK => flag(options.quick_ack),
         libc::TCP_KEEPIDLE => seconds(options.keep_alive_times.idle),
         libc::TCP_KEEPINTVL => seconds(options.keep_alive_times.interval),
-        libc::TCP_KEEPCNT => Answer::Number(options.keep_alive_times.count as c_int),
-        libc::TCP_USER_TIMEOUT => Answer::Number(options.user_timeout.as_millis() as c_int),
+        libc::TCP_KEEPCNT => Value::Number(options.keep_alive_times.count as c_int),
+        libc::TCP_USER_TIMEOUT => Value::Number(options.user_timeout.as_millis() as c_int),
         libc::TCP_CONGESTION => {
             // TCP_CA_NAME_MAX
             let mut name = algorithm_name(options.congestion).as_bytes().to_vec();
             name.resize(16, 0);
-            Answer::Bytes(name)
+            Value::Bytes(name)
         }
-        libc::TCP_SYNCNT => Answer::Number(options.syn_retries.unwrap_or(SYN_RETRIES_DEFAULT).into()),
+        libc::TCP_SYNCNT => Value::Number(options.syn_retries.unwrap_or(SYN_RETRIES_DEFAULT).into()),
         libc::TCP_LINGER2 => match options.linger2 {
-            None => Answer::Number(LINGER2_DEFAULT),
-            Some(Duration::ZERO) => Answer::Number(-1),
+            None => Value::Number(LINGER2_DEFAULT),
+            Some(Duration::ZERO) => Value::Number(-1),
             Some(limit) => seconds(limit),
         },
-        libc::TCP_WINDOW_CLAMP => Answer::Number(options.window_clamp as c_int),
-        libc::TCP_NOTSENT_LOWAT => Answer::Number(options.not_sent_low_water as c_int),
+        libc::TCP_WINDOW_CLAMP => Value::Number(options.window_clamp as c_int),
+        libc::TCP_NOTSENT_LOWAT => Value::Number(options.not_sent_low_water as c_int),
         _ => return Err(unknown(libc::IPPROTO_TCP, name)),
     })
 }
@@ -231,11 +222,11 @@ fn info(inner: &mut Inner, identity: &Identity) -> Result<Vec<u8>> {
 }
 
 /// TCP_MAXSEG: of a connection its segments' size, else what was set.
-fn segment_size(inner: &mut Inner, identity: &Identity) -> Result<Answer> {
+fn segment_size(inner: &mut Inner, identity: &Identity) -> Result<Value> {
     let socket = inner.socket(identity.id)?;
     let wanted = socket.options.maximum_segment.map_or(SEGMENT_DEFAULT, c_int::from);
     let connected = matches!(socket.role, Role::Stream(_));
-    Ok(Answer::Number(if connected { inner.segment_size(identity.id) as c_int } else { wanted }))
+    Ok(Value::Number(if connected { inner.segment_size(identity.id) as c_int } else { wanted }))
 }
 
 const ALGORITHMS: [(Algorithm, &str); 2] = [(Algorithm::Cubic, "cubic"), (Algorithm::Bbr, "bbr")];
@@ -245,12 +236,15 @@ fn algorithm_name(algorithm: Option<Algorithm>) -> &'static str {
     ALGORITHMS.iter().find(|(known, _)| *known == algorithm).map_or("", |(_, name)| name)
 }
 
-/// setsockopt(2): whether the kernel is to set it, on the near end.
-pub fn set(identity: &Identity, level: c_int, name: c_int, value: &[u8]) -> Result<bool> {
-    if is_kernels(level, name) {
-        return Ok(true);
-    }
-    ask(identity, "setsockopt", |inner| match (level, name) {
+/// setsockopt(2)
+pub(super) fn set(
+    inner: &mut Inner,
+    identity: &Identity,
+    level: c_int,
+    name: c_int,
+    value: &[u8],
+) -> Result<()> {
+    match (level, name) {
         (SOL_SOCKET, _) => set_socket(inner, identity, name, value),
         (libc::IPPROTO_TCP, libc::TCP_CONGESTION) if identity.kind == Kind::Stream => {
             let algorithm = congestion(value)?;
@@ -260,16 +254,13 @@ pub fn set(identity: &Identity, level: c_int, name: c_int, value: &[u8]) -> Resu
             set_tcp(inner, identity, name, number(value)?)
         }
         // ip_setsockopt's answer, and no news for the log: programs try it on every socket.
-        (libc::IPPROTO_IPV6, _) if inner.socket(identity.id)?.domain == Domain::V4 => {
-            Err(Error::NoSuchOption)
-        }
+        (libc::IPPROTO_IPV6, _) if identity.domain == Domain::V4 => Err(Error::NoSuchOption),
         (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => {
             let only = number(value)? != 0;
             inner.set_options(identity.id, |options| options.v6_only = only)
         }
         _ => Err(unknown(level, name)),
-    })?;
-    Ok(false)
+    }
 }
 
 /// The algorithm of a name, which a zero ends.

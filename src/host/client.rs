@@ -1,0 +1,104 @@
+//! Asking a host in another process, over its control socket.
+//!
+//! Nothing is remembered here but where the host is that makes this process's sockets: told by `TUBESOCK_HOST`, or
+//! inherited from the process that forked this one. Allocates nothing for a request, takes no lock, and has all
+//! signals blocked while it waits, which is not long: the host never waits for anything in between.
+
+use super::control::{Message, control_name};
+use super::request::{Answer, Answered, Request};
+use super::{Address, Token};
+use crate::bridge::name::Identity;
+use crate::engine::{Domain, Kind};
+use crate::error::{Error, Result};
+use crate::sys::descriptors::Owned;
+use crate::sys::signals::Blocked;
+use crate::sys::unix::{self, DESCRIPTORS};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+
+/// A request without its payload.
+const REQUEST: usize = 128;
+/// An answer.
+const ANSWER: usize = 8192;
+
+/// A near end for a new socket.
+pub(super) fn open(at: Address, domain: Domain, kind: Kind, flags: SocketFlags) -> Result<Owned> {
+    let (nonblocking, close_on_exec) =
+        (flags.contains(SocketFlags::NONBLOCK), flags.contains(SocketFlags::CLOEXEC));
+    let message = Message::Open { secret: at.secret, domain, kind, nonblocking };
+    let (_, near) = exchange(at.token, message, &[], None)?;
+    lowest(near.ok_or(Error::Broken)?, close_on_exec)
+}
+
+/// A request about a socket.
+pub(super) fn ask(identity: &Identity, request: Request, bytes: &[u8]) -> Result<Answered> {
+    exchange(identity.token, Message::Ask(request), bytes, Some(identity.near()))
+}
+
+/// Says something that is not answered. When the host has gone nobody needs to hear it.
+pub(super) fn tell(token: Token, message: Message) {
+    let _signals = Blocked::all();
+    let mut space = [0; REQUEST];
+    if let (Ok(bytes), Ok(socket), Ok(to)) =
+        (postcard::to_slice(&message, &mut space), socket(), address(token))
+    {
+        let _ = unix::send_message(&socket, Some(&to), [bytes, &[]], &[], SendFlags::empty());
+    }
+}
+
+/// ENETDOWN: the host has gone.
+const GONE: Error = Error::Kernel(libc::ENETDOWN);
+
+/// Whether the answer was that there is no host any more.
+pub(super) fn is_gone(error: Error) -> bool {
+    error == GONE
+}
+
+fn exchange(
+    token: Token,
+    message: Message,
+    payload: &[u8],
+    near: Option<BorrowedFd<'_>>,
+) -> Result<Answered> {
+    let _signals = Blocked::all();
+    let mut space = [0; REQUEST];
+    let bytes = postcard::to_slice(&message, &mut space).map_err(|_| Error::InvalidArgument)?;
+    let (answers, reply) = unix::message_pair()?;
+    let descriptors = [reply.as_fd(), near.unwrap_or(reply.as_fd())];
+    let descriptors = if near.is_some() { &descriptors[..] } else { &descriptors[..1] };
+    let to = address(token)?;
+    match unix::send_message(&socket()?, Some(&to), [bytes, payload], descriptors, SendFlags::empty()) {
+        Ok(()) => {}
+        Err(Errno::CONNREFUSED) => return Err(GONE),
+        Err(errno) => return Err(errno.into()),
+    }
+    // Only the host has it now: its end is the end of the host.
+    drop(reply);
+    let mut buffer = [0; ANSWER];
+    let mut descriptors = [const { None }; DESCRIPTORS];
+    let length = unix::receive_message(&answers, &mut buffer, &mut descriptors, RecvFlags::empty())?;
+    if length == 0 {
+        return Err(GONE);
+    }
+    let answer: Result<Answer> = postcard::from_bytes(&buffer[..length]).map_err(|_| Error::Broken)?;
+    let [near, _] = descriptors;
+    answer.map(|answer| (answer, near))
+}
+
+fn socket() -> Result<Owned> {
+    unix::socket(SocketType::DGRAM, SocketFlags::CLOEXEC)
+}
+
+fn address(token: Token) -> Result<SocketAddrUnix> {
+    Ok(SocketAddrUnix::new_abstract_name(&control_name(token))?)
+}
+
+/// The descriptor at the lowest free number, as socket(2) gives it: those of the exchange were in the way.
+fn lowest(near: Owned, close_on_exec: bool) -> Result<Owned> {
+    let lower = match close_on_exec {
+        true => rustix::io::fcntl_dupfd_cloexec(&near, 0)?,
+        false => rustix::io::dup(&near)?,
+    };
+    Ok(lower.into())
+}

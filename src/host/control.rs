@@ -1,0 +1,146 @@
+//! The control socket: how other processes ask the host. They hold near ends of its sockets (by fork, exec or
+//! SCM_RIGHTS), or were told where it is (`TUBESOCK_HOST`).
+//!
+//! ```text
+//!   asking process                                             host
+//!     datagram: Message, bytes; descriptors: reply end, near end ──► control socket, an abstract name
+//!     reply end ◄── Answer or Error; descriptor: a near end
+//! ```
+//!
+//! * A request is one datagram, with the socket that the answer goes to. So nothing is kept between two requests, in
+//!   neither process: nothing goes stale by fork, vfork, exec or dup, two threads need no lock, and whoever waits sees
+//!   the end of the host as the end of its own socket.
+//! * Who holds a near end may ask about its socket: it goes with the request, and the kernel says which it is. A
+//!   socket is opened for whoever knows the secret; the table is shown to the user of the host, and to root.
+//! * The name of the socket has the token of the host, which every near end bears: holding one is enough to find the
+//!   host. Anybody in the network namespace can send to it; what does not decode, or has no right, is dropped.
+//!
+//! Limit: the descriptors of a request take the lowest free numbers of the host's process for a moment.
+
+use super::request::{Answer, Answered, Request};
+use super::{Address, Inner, Token};
+use crate::bridge::name::{self, Name, Role};
+use crate::engine::{Domain, Kind, SocketId};
+use crate::error::{Error, Result};
+use crate::sys;
+use crate::sys::descriptors::{Internal, Owned, internal};
+use crate::sys::unix::{self, DESCRIPTORS};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
+use rustix::net::{RecvFlags, SendFlags, SocketFlags, SocketType};
+use serde::{Deserialize, Serialize};
+
+/// What makes a process one of the host's own.
+type Secret = [u8; 16];
+
+/// The largest message: a datagram's payload, and the request in front of it.
+const MESSAGE: usize = 66 * 1024;
+/// Messages of one turn; then the others have theirs.
+const TURN: usize = 64;
+
+/// What a process has to say to a host.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) enum Message {
+    /// About the socket of the near end that comes with it.
+    Ask(Request),
+    /// socket(2); answered with a near end.
+    Open { secret: Secret, domain: Domain, kind: Kind, nonblocking: bool },
+    /// A near end of this socket was closed, perhaps the last. Not answered.
+    Closed(SocketId),
+    /// Near ends were closed that nobody looked at. Not answered.
+    ClosedSome,
+}
+
+/// The host's end.
+pub(super) struct Control {
+    socket: Internal,
+    secret: Secret,
+    token: Token,
+    buffer: Vec<u8>,
+}
+
+impl Control {
+    pub(super) fn new(token: Token) -> Result<Control> {
+        let socket = unix::socket(SocketType::DGRAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+        unix::bind(&socket, &control_name(token))?;
+        Ok(Control { socket: internal(socket), secret: sys::entropy(), token, buffer: Vec::new() })
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    pub(super) fn address(&self) -> Address {
+        Address { token: self.token, secret: self.secret }
+    }
+}
+
+/// The abstract name of the control socket of a host.
+pub(super) fn control_name(token: Token) -> Vec<u8> {
+    Name { token, role: Role::Control, id: SocketId(0) }.encode()
+}
+
+/// A message that arrived.
+struct Arrived {
+    length: usize,
+    descriptors: [Option<Owned>; DESCRIPTORS],
+}
+
+/// Answers the requests that have arrived.
+pub(super) fn serve(inner: &mut Inner) {
+    let mut buffer = core::mem::take(&mut inner.control.buffer);
+    buffer.resize(MESSAGE, 0);
+    for _ in 0..TURN {
+        let mut descriptors = [const { None }; DESCRIPTORS];
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        match unix::receive_message(&inner.control.socket, &mut buffer, &mut descriptors, flags) {
+            Ok(length) => answer(inner, &buffer, Arrived { length, descriptors }),
+            Err(_) => break,
+        }
+    }
+    inner.control.buffer = buffer;
+}
+
+fn answer(inner: &mut Inner, buffer: &[u8], arrived: Arrived) {
+    let Ok((message, bytes)) = postcard::take_from_bytes::<Message>(&buffer[..arrived.length]) else {
+        tracing::debug!("a message of {} bytes to the control socket is none of ours", arrived.length);
+        return;
+    };
+    let [reply, near] = arrived.descriptors;
+    let answered = match message {
+        Message::Closed(id) => return inner.closed(id),
+        Message::ClosedSome => return inner.closed_some(),
+        Message::Ask(request) => ask(inner, near.as_ref(), request, bytes),
+        Message::Open { secret, domain, kind, nonblocking } => permitted(inner, secret).and_then(|()| {
+            let mut flags = SocketFlags::CLOEXEC;
+            flags.set(SocketFlags::NONBLOCK, nonblocking);
+            Ok((Answer::Done, Some(inner.open(domain, kind, flags)?)))
+        }),
+    };
+    if let Some(reply) = reply {
+        send(&reply, answered);
+    }
+}
+
+fn permitted(inner: &Inner, secret: Secret) -> Result<()> {
+    if secret == inner.control.secret { Ok(()) } else { Err(Error::PermissionDenied) }
+}
+
+/// A request about the socket whose near end came along.
+fn ask(inner: &mut Inner, near: Option<&Owned>, request: Request, bytes: &[u8]) -> Result<Answered> {
+    let identity = near.and_then(|near| name::identify(near.as_fd().as_raw_fd()));
+    match identity {
+        Some(identity) if identity.token == inner.control.token => inner.perform(&identity, request, bytes),
+        _ => Err(Error::PermissionDenied),
+    }
+}
+
+/// The asker may have gone; then there is nobody to tell.
+fn send(reply: &Owned, answered: Result<Answered>) {
+    let (answer, near) = match answered {
+        Ok((answer, near)) => (Ok(answer), near),
+        Err(error) => (Err(error), None),
+    };
+    let Ok(bytes) = postcard::to_stdvec::<Result<Answer>>(&answer) else { return };
+    let descriptor = near.as_ref().map(AsFd::as_fd);
+    let _ = unix::send_message(reply, None, [&bytes, &[]], descriptor.as_slice(), SendFlags::DONTWAIT);
+}

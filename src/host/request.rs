@@ -1,0 +1,137 @@
+//! What a call asks of the host of its descriptor: the one set of requests. In the process of the host they are function
+//! calls under the lock; from another process they are messages to the control socket.
+
+use super::requests::Connect;
+use super::{Inner, options};
+use crate::bridge::name::Identity;
+use crate::error::{Error, Result};
+use crate::sys::descriptors::Owned;
+use rustix::net::SocketFlags;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// A request about a socket. What it acts on besides, bytes of an option or of a datagram, goes beside it.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// bind(2)
+    Bind(SocketAddr),
+    /// listen(2), of the near end too
+    Listen(u16),
+    /// connect(2) of a stream: begins, or tells what has become of it
+    Connect(SocketAddr),
+    /// What has become of a connect that was begun
+    Connected,
+    /// A new near end for a stream socket whose connect failed
+    Replacement {
+        /// O_NONBLOCK
+        nonblocking: bool,
+    },
+    /// connect(2) of a datagram socket; None dissolves
+    ConnectDatagram(Option<SocketAddr>),
+    /// sendto(2) of a datagram socket
+    SendDatagram(Option<SocketAddr>),
+    /// getsockname(2)
+    Local,
+    /// getpeername(2)
+    Peer,
+    /// shutdown(2), the part before the kernel's own call on the near end
+    Shutdown {
+        /// The program will read no more.
+        reading: bool,
+    },
+    /// Why the kernel gave no bytes of a stream: Done is a true end of file.
+    ExplainRead,
+    /// The error that no call has reported yet, cleared
+    TakeError,
+    /// getsockopt(2)
+    GetOption {
+        /// SOL_SOCKET and its like
+        level: i32,
+        /// The option.
+        name: i32,
+        /// Bytes that the program has room for.
+        room: usize,
+    },
+    /// setsockopt(2)
+    SetOption {
+        /// SOL_SOCKET and its like
+        level: i32,
+        /// The option.
+        name: i32,
+    },
+    /// SIOCOUTQ
+    Unacknowledged,
+    /// A connection was taken from the near end of a listener.
+    Accepted,
+    /// The holder of the near end needs it no more.
+    Discard,
+}
+
+/// What the host answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// What has become of a connect.
+    Connect(Connect),
+    /// An address.
+    Address(SocketAddr),
+    /// A number.
+    Number(u64),
+    /// The bytes of an option.
+    Bytes(Vec<u8>),
+    /// An error to report, if there is one.
+    Reported(Option<Error>),
+}
+
+/// An answer, and the near end that comes with it.
+pub type Answered = (Answer, Option<Owned>);
+
+impl Inner {
+    /// Does what was asked for the socket of a near end that is open in this process.
+    pub fn perform(&mut self, identity: &Identity, request: Request, bytes: &[u8]) -> Result<Answered> {
+        if self.broken {
+            return Err(Error::Broken);
+        }
+        let id = identity.id;
+        let answer = match request {
+            Request::Bind(address) => self.bind(id, address).map(|()| Answer::Done),
+            Request::Listen(backlog) => self.listen(id, identity.near(), backlog).map(|()| Answer::Done),
+            Request::Connect(to) => self.connect(id, identity.near(), to).map(Answer::Connect),
+            Request::Connected => match self.connected(id) {
+                None => Ok(Answer::Connect(Connect::Pending)),
+                Some(outcome) => outcome.map(|()| Answer::Connect(Connect::Done)),
+            },
+            Request::Replacement { nonblocking } => {
+                let mut flags = SocketFlags::CLOEXEC;
+                flags.set(SocketFlags::NONBLOCK, nonblocking);
+                return Ok((Answer::Done, Some(self.replacement(id, flags)?)));
+            }
+            Request::ConnectDatagram(to) => self.connect_datagram(id, to).map(|()| Answer::Done),
+            Request::SendDatagram(to) => {
+                self.send_datagram(id, to, bytes).map(|count| Answer::Number(count as u64))
+            }
+            Request::Local => self.local(id).map(Answer::Address),
+            Request::Peer => self.peer(id).map(Answer::Address),
+            Request::Shutdown { reading } => self.shutdown(id, reading).map(|()| Answer::Done),
+            Request::ExplainRead => self.explain_read(id).map(|()| Answer::Done),
+            Request::TakeError => Ok(Answer::Reported(self.take_error(id))),
+            Request::GetOption { level, name, room } => {
+                options::get(self, identity, level, name).map(|value| Answer::Bytes(value.bytes(room)))
+            }
+            Request::SetOption { level, name } => {
+                options::set(self, identity, level, name, bytes).map(|()| Answer::Done)
+            }
+            Request::Unacknowledged => Ok(Answer::Number(self.unacknowledged(id) as u64)),
+            Request::Accepted => {
+                self.accepted();
+                Ok(Answer::Done)
+            }
+            Request::Discard => {
+                self.discard(id);
+                Ok(Answer::Done)
+            }
+        };
+        answer.map(|answer| (answer, None))
+    }
+}
