@@ -352,7 +352,7 @@ impl Sockets {
     /// Starts to fetch a socket that is about to be used, if it was not the last one: one that was not used for long lies in
     /// some twenty places of slow memory, and to wait for one after the other is most of what a segment costs.
     pub(super) fn prefetch(&mut self, id: SocketId) {
-        if core::mem::replace(&mut self.fetched, Some(id)) == Some(id) {
+        if self.fetched.replace(id) == Some(id) {
             return;
         }
         let (page, place) = slot(id);
