@@ -8,6 +8,7 @@
 //!   sockets       socket bind connect listen accept accept4 getsockname getpeername get/setsockopt shutdown ioctl
 //!   data          read write recv send and their vectors, messages, and _FORTIFY_SOURCE variants
 //!   names         getaddrinfo getnameinfo, the gethostby family, the res_ family
+//!   interfaces    getifaddrs, the if_ family
 //!   descriptors   close close_range closefrom dup dup2 dup3 fcntl: the host's own are not the program's
 //!   syscall       syscall(): the same calls by number
 //!   process       _exit
@@ -26,13 +27,14 @@
 //! - stdio on a descriptor of ours (fdopen, dprintf): libc reads and writes it inside itself, and for TCP that simply
 //!   works. What is lost is the explanation: a reset on a quiet connection looks like an end of file there.
 //! - pread, pwrite, preadv2, pwritev2: ESPIPE on a socket, as the kernel says itself.
-//! - getifaddrs and if_*: they show the machine's interfaces for now.
+//! - netlink: programs such as ip see the machine's interfaces.
 //! - exec: the near ends survive it, the host in the process does not (`tubesock::abi::process`).
 //! - vfork cannot be wrapped in Rust (it returns twice); the guards compare process ids instead.
 //! - What LD_PRELOAD cannot see: static programs, Go, setuid programs, dlmopen.
 
 mod data;
 mod descriptors;
+mod interfaces;
 mod library;
 mod names;
 mod next;

@@ -2,6 +2,7 @@
 //! in which state. The bytes of an address or an option come in as slices; pointers and errno are `abi`'s.
 
 pub mod address;
+pub mod interfaces;
 pub mod names;
 
 use crate::bridge::name::{self, Identity};

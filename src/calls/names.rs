@@ -1,5 +1,6 @@
 //! The stack as the resolver needs it: queries travel by sockets of the host, on near ends that the program never sees.
 
+use super::interfaces::{self, INTERFACES};
 use crate::bridge::datagram::{HEADER, decode};
 use crate::bridge::name::Identity;
 use crate::engine::{Domain, Kind};
@@ -14,7 +15,7 @@ use core::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsRawFd;
 use rustix::net::SocketFlags;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// The port of DNS.
 const DOMAIN: u16 = 53;
@@ -25,10 +26,9 @@ pub struct Stack;
 
 impl Network for Stack {
     fn addresses(&self) -> Vec<SourceAddress> {
-        vec![
-            SourceAddress { address: IpAddr::V4(nat::GUEST_V4), prefix_length: 24 },
-            SourceAddress { address: IpAddr::V6(nat::GUEST_V6), prefix_length: 64 },
-        ]
+        let outside = INTERFACES.iter().filter(|interface| interface.flags & libc::IFF_LOOPBACK == 0);
+        let addresses = outside.flat_map(|interface| interface.addresses);
+        addresses.map(|(address, prefix_length)| SourceAddress { address, prefix_length }).collect()
     }
 
     fn name_servers(&self) -> Vec<SocketAddr> {
@@ -36,11 +36,11 @@ impl Network for Stack {
     }
 
     fn interface_index(&self, name: &str) -> Option<u32> {
-        name.parse().ok()
+        interfaces::by_name(name.as_bytes()).map(|interface| interface.index)
     }
 
-    fn interface_name(&self, _index: u32) -> Option<String> {
-        None
+    fn interface_name(&self, index: u32) -> Option<String> {
+        interfaces::by_index(index).map(|interface| interface.name.to_owned())
     }
 
     fn exchange_datagrams(

@@ -72,3 +72,29 @@ fn dig_asks_the_stacks_name_server() {
         with_names(Program::new("dig").args(["+short", "+tcp", "@10.0.2.3", "known.test", "A"]), &stack);
     assert_eq!(outcome.success().text(), "10.0.2.2\n");
 }
+
+/// By getifaddrs, if_nameindex and ioctl: the stack's interfaces, and none of the machine's.
+#[test]
+fn interfaces_are_the_stacks() {
+    let directory = Directory::new();
+    let program = directory.file("interfaces");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/c/interfaces.c");
+    let warnings = ["-Wall", "-Wextra", "-Werror", "-o"];
+    Program::new("cc").args(warnings).arg(&program).arg(source).run().success();
+    let outcome = Program::new(&program).on(&Stack::run()).run().success();
+    let expected = "\
+lo link - - up
+tube0 link - link up
+lo 127.0.0.1 255.0.0.0 - up
+tube0 10.0.2.15 255.255.255.0 10.0.2.255 up
+lo ::1 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff - up
+tube0 fd00::15 ffff:ffff:ffff:ffff:: - up
+1 lo 1 lo
+2 tube0 2 tube0
+0 No such device
+lo 127.0.0.1 255.0.0.0 mtu 65536
+tube0 10.0.2.15 255.255.255.0 mtu 65535
+-1 Operation not permitted
+";
+    assert_eq!(outcome.text(), expected, "{outcome}");
+}

@@ -1,5 +1,6 @@
 //! getsockopt, setsockopt and ioctl.
 
+use super::super::interfaces;
 use super::super::kernel::Kernel;
 use super::{fail, is_datagram, status, traced, work};
 use crate::bridge::datagram::HEADER;
@@ -81,6 +82,10 @@ pub unsafe fn setsockopt<K: Kernel>(
 pub unsafe fn ioctl<K: Kernel>(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
     const FIONREAD: c_ulong = libc::FIONREAD as c_ulong;
     const TIOCOUTQ: c_ulong = libc::TIOCOUTQ as c_ulong;
+    if interfaces::is_about(request) && calls::identify(fd).is_some() {
+        // SAFETY: as the caller's.
+        return status(unsafe { interfaces::ioctl(request, argument) });
+    }
     // SAFETY: as the caller's.
     let result = unsafe { K::ioctl(fd, request, argument) };
     if result < 0 || argument.is_null() || !matches!(request, FIONREAD | TIOCOUTQ) {

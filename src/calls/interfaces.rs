@@ -1,0 +1,94 @@
+//! The interfaces that a program sees: the loopback inside its stack, and the one that the link is behind. With `nat`
+//! both are known from the start; asking for them starts nothing.
+#![forbid(unsafe_code)]
+
+use crate::nat;
+use libc::c_int;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// An interface.
+#[derive(Clone, Copy, Debug)]
+pub struct Interface {
+    /// At most 15 bytes.
+    pub name: &'static str,
+    /// From 1 on.
+    pub index: u32,
+    /// IFF_UP and its like (netdevice(7)).
+    pub flags: c_int,
+    /// ARPHRD_LOOPBACK and its like.
+    pub hardware: u16,
+    /// Bytes of a hardware address, all zero.
+    pub hardware_length: u8,
+    /// Largest packet in bytes.
+    pub mtu: u32,
+    /// With the lengths of their prefixes, IPv4 first.
+    pub addresses: [(IpAddr, u8); 2],
+}
+
+/// All of them, by index.
+pub const INTERFACES: [Interface; 2] = [
+    Interface {
+        name: "lo",
+        index: 1,
+        flags: libc::IFF_UP | libc::IFF_RUNNING | libc::IFF_LOOPBACK,
+        hardware: libc::ARPHRD_LOOPBACK,
+        hardware_length: 6,
+        mtu: 65_536,
+        addresses: [(IpAddr::V4(Ipv4Addr::LOCALHOST), 8), (IpAddr::V6(Ipv6Addr::LOCALHOST), 128)],
+    },
+    Interface {
+        name: "tube0",
+        index: 2,
+        flags: libc::IFF_UP | libc::IFF_RUNNING | libc::IFF_BROADCAST | libc::IFF_MULTICAST,
+        hardware: libc::ARPHRD_NONE,
+        hardware_length: 0,
+        mtu: 65_535,
+        addresses: [(IpAddr::V4(nat::GUEST_V4), 24), (IpAddr::V6(nat::GUEST_V6), 64)],
+    },
+];
+
+/// The interface of a name.
+pub fn by_name(name: &[u8]) -> Option<&'static Interface> {
+    INTERFACES.iter().find(|interface| interface.name.as_bytes() == name)
+}
+
+/// The interface of a number.
+pub fn by_index(index: u32) -> Option<&'static Interface> {
+    INTERFACES.iter().find(|interface| interface.index == index)
+}
+
+/// The mask of a prefix.
+pub fn mask(address: IpAddr, length: u8) -> IpAddr {
+    let above = |bits: u32| u32::from(length).min(bits);
+    match address {
+        IpAddr::V4(_) => Ipv4Addr::from(u32::MAX.checked_shl(32 - above(32)).unwrap_or(0)).into(),
+        IpAddr::V6(_) => Ipv6Addr::from(u128::MAX.checked_shl(128 - above(128)).unwrap_or(0)).into(),
+    }
+}
+
+/// The broadcast address of an IPv4 prefix.
+pub fn broadcast(address: Ipv4Addr, length: u8) -> Ipv4Addr {
+    let hosts = u32::MAX.checked_shr(u32::from(length)).unwrap_or(0);
+    Ipv4Addr::from(u32::from(address) | hosts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_and_broadcasts() {
+        let table = [
+            (0, "0.0.0.0", "255.255.255.255"),
+            (24, "255.255.255.0", "10.0.2.255"),
+            (32, "255.255.255.255", "10.0.2.15"),
+        ];
+        for (length, expected, all) in table {
+            let address = Ipv4Addr::new(10, 0, 2, 15);
+            assert_eq!(mask(address.into(), length).to_string(), expected);
+            assert_eq!(broadcast(address, length).to_string(), all);
+        }
+        assert_eq!(mask(Ipv6Addr::LOCALHOST.into(), 64).to_string(), "ffff:ffff:ffff:ffff::");
+        assert_eq!(mask(Ipv6Addr::LOCALHOST.into(), 128), IpAddr::V6(u128::MAX.into()));
+    }
+}
