@@ -192,6 +192,7 @@ impl Bridge {
             socket.role = Role::Stream(Stream::connecting(far, filler));
             self.watched += 1;
         }
+        self.bound_queue(id);
         Ok(())
     }
 
@@ -213,6 +214,15 @@ impl Bridge {
                 Ok(internal(far))
             }
             _ => Err(Error::ConnectionAborted),
+        }
+    }
+
+    /// What waits for the program between the stack and its near end counts as received (SO_RCVBUF).
+    pub fn bound_queue(&self, id: SocketId) {
+        if let Some(Socket { role: Role::Stream(stream), options, .. }) = self.sockets.get(&id)
+            && let Some(bytes) = options.receive_buffer
+        {
+            stream.bound_queue(bytes);
         }
     }
 
@@ -310,6 +320,7 @@ impl Bridge {
                         connection,
                         Socket { domain, kind: Kind::Stream, options, bound: None, role },
                     );
+                    self.bound_queue(connection);
                     self.run(connection, engine, now);
                 }
                 Err(Errno::AGAIN) => {

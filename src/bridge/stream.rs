@@ -78,6 +78,11 @@ impl Stream {
         }
     }
 
+    /// Bounds what waits for the program in the near end's queue.
+    pub fn bound_queue(&self, bytes: u32) {
+        unix::bound_send_buffer(&self.far, bytes);
+    }
+
     /// Whether the handshake is under way.
     pub fn is_connecting(&self) -> bool {
         self.connecting && !self.over

@@ -3,8 +3,8 @@
 //!
 //! Kernel's: SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVLOWAT, SO_PEEK_OFF and SO_COOKIE act on the near end, natively.
 //! Buffers: what SO_SNDBUF, SO_RCVBUF and TCP_WINDOW_CLAMP set bounds the stack's own; sizes are shown doubled, as Linux
-//! shows them. The queue between near and far end comes on top: 208 KiB each way, whatever is set. TCP_NOTSENT_LOWAT,
-//! likewise, bounds what the stack holds unsent, not what waits in the near end.
+//! shows them. The queue between near and far end comes on top: as much again, at most 208 KiB each way.
+//! TCP_NOTSENT_LOWAT bounds what the stack holds unsent, not what waits in the near end.
 
 use super::{Inner, tcp_info};
 use crate::bridge::Role;
@@ -13,6 +13,7 @@ use crate::bridge::options::Options;
 use crate::engine::{Domain, Kind};
 use crate::error::{Error, Result};
 use crate::observe::log;
+use crate::sys::unix;
 use crate::tcp::{self, Algorithm};
 use core::fmt;
 use core::time::Duration;
@@ -309,7 +310,11 @@ fn set_socket(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8])
         }
         _ => return Err(unknown(SOL_SOCKET, name)),
     };
-    inner.set_options(identity.id, change)
+    inner.set_options(identity.id, change)?;
+    if let (libc::SO_SNDBUF, Some(bytes)) = (name, inner.socket(identity.id)?.options.send_buffer) {
+        unix::bound_send_buffer(identity.near(), bytes);
+    }
+    Ok(())
 }
 
 fn set_tcp(inner: &mut Inner, identity: &Identity, name: c_int, number: c_int) -> Result<()> {

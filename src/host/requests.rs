@@ -194,6 +194,7 @@ impl Inner {
             self.apply(id, &options)?;
         }
         self.socket(id)?.options = options;
+        self.bridge.bound_queue(id);
         self.step();
         Ok(())
     }

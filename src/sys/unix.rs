@@ -176,6 +176,14 @@ pub fn unread_by_peer(fd: impl AsFd) -> bool {
     unsafe { rustix::ioctl::ioctl(fd, request) }.is_ok_and(|unread| unread > 0)
 }
 
+/// Bounds the send buffer to `bytes`, which the kernel doubles for its own accounting; it is never made larger than it
+/// is. Fails for nothing but a socket that has gone.
+pub fn bound_send_buffer(fd: impl AsFd, bytes: u32) {
+    if sockopt::socket_send_buffer_size(&fd).is_ok_and(|size| size / 2 > bytes as usize) {
+        let _ = sockopt::set_socket_send_buffer_size(&fd, bytes as usize);
+    }
+}
+
 /// The size of the send buffer in the kernel's accounting (SO_SNDBUF).
 pub fn send_buffer(fd: impl AsFd) -> Result<usize> {
     Ok(sockopt::socket_send_buffer_size(fd)?)
