@@ -59,6 +59,7 @@ impl Stream {
 
     /// Of a connection that is established.
     pub fn accepted(far: Internal) -> Stream {
+        unix::read_urgent_inline(&far, true);
         Stream {
             far,
             filler: 0,
@@ -187,22 +188,30 @@ impl Stream {
         if self.input_over {
             return;
         }
-        let (mut over, mut unread) = (false, false);
-        engine.write_with(id, &mut |space| match unix::receive(&self.far, space) {
-            Ok(0) => {
-                over = true;
-                0
-            }
-            Ok(taken) => taken,
-            Err(Errno::AGAIN | Errno::INTR) => {
-                over = self.ending;
-                0
-            }
-            Err(_) => {
-                (over, unread) = (true, true);
-                0
-            }
-        });
+        let (mut over, mut unread, mut mark) = (false, false, true);
+        while mark && !over {
+            mark = false;
+            engine.write_with(id, &mut |space| {
+                mark = unix::is_at_mark(&self.far);
+                match if mark { Err(Errno::INTR) } else { unix::receive(&self.far, space) } {
+                    Ok(0) => {
+                        over = true;
+                        0
+                    }
+                    Ok(taken) => taken,
+                    Err(Errno::INTR) => 0,
+                    Err(Errno::AGAIN) => {
+                        over = self.ending;
+                        0
+                    }
+                    Err(_) => {
+                        (over, unread) = (true, true);
+                        0
+                    }
+                }
+            });
+            mark = mark && self.feed_urgent(id, engine);
+        }
         self.unread |= unread;
         if over {
             self.input_over = true;
@@ -217,40 +226,58 @@ impl Stream {
         }
     }
 
+    /// Passes the byte of urgent data on that is next at the far end. False when the engine has no room for it.
+    fn feed_urgent(&self, id: SocketId, engine: &mut Engine) -> bool {
+        let mut byte = [0];
+        engine.room(id) > 0
+            && unix::receive(&self.far, &mut byte) == Ok(1)
+            && engine.write_urgent(id, byte[0])
+    }
+
     fn feed_near(&mut self, id: SocketId, engine: &mut Engine) {
         if self.hung_up || self.full && !self.discards {
             return;
         }
-        let (mut full, mut refused) = (false, false);
-        engine.read_with(id, &mut |bytes| {
-            if self.discards {
-                return bytes.len();
+        self.full = false;
+        let mut sent = Ok(());
+        while sent.is_ok() {
+            if let Some(byte) = engine.urgent_at_mark(id).filter(|_| !self.discards) {
+                sent = unix::send_urgent(&self.far, byte);
+                if sent.is_err() {
+                    break;
+                }
+                engine.read_urgent(id);
             }
-            match unix::send(&self.far, bytes) {
-                Ok(sent) => {
-                    full = sent < bytes.len();
-                    sent
-                }
-                Err(Errno::AGAIN | Errno::INTR) => {
-                    full = true;
-                    0
-                }
-                Err(_) => {
-                    refused = true;
-                    0
-                }
+            engine.read_with(id, &mut |bytes| {
+                if self.discards { bytes.len() } else { self.hand_on(bytes, &mut sent) }
+            });
+            if engine.urgent_at_mark(id).is_none() {
+                break;
             }
-        });
-        self.full = full;
-        if refused {
-            // SHUT_RD, unless the near end has gone, which leaves the data unread for the release to see.
-            self.hung_up = self.polls_hang_up();
-            self.discards = !self.hung_up;
+        }
+        match sent {
+            Ok(()) => {}
+            Err(Errno::AGAIN | Errno::INTR) => self.full = true,
+            Err(_) => {
+                // SHUT_RD, unless the near end has gone, which leaves the data unread for the release to see.
+                self.hung_up = self.polls_hang_up();
+                self.discards = !self.hung_up;
+            }
         }
         if engine.at_eof(id) && !self.output_over && !self.hung_up {
             self.output_over = true;
             unix::shutdown_write(&self.far);
         }
+    }
+
+    /// Bytes that the near end takes. A part of what was offered means that it is full: `sent` says so, or why it failed.
+    fn hand_on(&self, bytes: &[u8], sent: &mut Result<(), Errno>) -> usize {
+        let taken = unix::send(&self.far, bytes);
+        *sent = match taken {
+            Ok(taken) if taken < bytes.len() => Err(Errno::AGAIN),
+            taken => taken.map(drop),
+        };
+        taken.unwrap_or(0)
     }
 
     fn polls_hang_up(&self) -> bool {

@@ -372,6 +372,11 @@ impl Engine {
         written > 0
     }
 
+    /// The byte of urgent data, when all before it was read and `read_urgent` has not taken it.
+    pub fn urgent_at_mark(&self, id: SocketId) -> Option<u8> {
+        self.sockets.owned(id)?.connection.urgent_at_mark()
+    }
+
     /// The byte of urgent data that came last, once, unless it goes in line (recv(2), MSG_OOB).
     pub fn read_urgent(&mut self, id: SocketId) -> Option<u8> {
         self.sockets.owned_mut(id)?.connection.read_urgent()

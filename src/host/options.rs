@@ -311,8 +311,11 @@ fn set_socket(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8])
         _ => return Err(unknown(SOL_SOCKET, name)),
     };
     inner.set_options(identity.id, change)?;
-    if let (libc::SO_SNDBUF, Some(bytes)) = (name, inner.socket(identity.id)?.options.send_buffer) {
-        unix::bound_send_buffer(identity.near(), bytes);
+    let options = inner.socket(identity.id)?.options;
+    match (name, options.send_buffer) {
+        (libc::SO_SNDBUF, Some(bytes)) => unix::bound_send_buffer(identity.near(), bytes),
+        (libc::SO_OOBINLINE, _) => unix::read_urgent_inline(identity.near(), options.urgent_inline),
+        _ => {}
     }
     Ok(())
 }

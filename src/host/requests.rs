@@ -170,7 +170,6 @@ impl Inner {
             SocketOption::ReceiveBuffer(receive_buffer.map(|bytes| bytes as usize)),
             SocketOption::SynRetries(options.syn_retries),
             SocketOption::Linger2(options.linger2),
-            SocketOption::UrgentInline(options.urgent_inline),
             SocketOption::MaxPacingRate(options.max_pacing_rate),
             SocketOption::NotSentLowWater((low_water > 0).then_some(low_water as usize)),
         ] {

@@ -161,6 +161,27 @@ pub fn send(fd: impl AsFd, bytes: &[u8]) -> Result<usize, Errno> {
     rustix::net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
 }
 
+/// Sends a byte of urgent data (MSG_OOB), likewise.
+pub fn send_urgent(fd: impl AsFd, byte: u8) -> Result<(), Errno> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL | SendFlags::OOB;
+    rustix::net::send(fd, &[byte], flags).map(drop)
+}
+
+/// Urgent data is read in its place, between the rest; a read stops before it (SO_OOBINLINE).
+pub fn read_urgent_inline(fd: impl AsFd, inline: bool) {
+    // Fails only on kernels before 5.15, whose AF_UNIX has no urgent data: then none can be sent.
+    let _ = sockopt::set_socket_oobinline(fd, inline);
+}
+
+/// Whether the next byte to be read is urgent (SIOCATMARK).
+pub fn is_at_mark(fd: impl AsFd) -> bool {
+    const SIOCATMARK: rustix::ioctl::Opcode = 0x8905;
+    // SAFETY: SIOCATMARK of sockets writes one int.
+    let request = unsafe { rustix::ioctl::Getter::<SIOCATMARK, core::ffi::c_int>::new() };
+    // SAFETY: the request and its type fit, as above.
+    unsafe { rustix::ioctl::ioctl(fd, request) }.is_ok_and(|mark| mark != 0)
+}
+
 /// No more bytes from this end.
 pub fn shutdown_write(fd: impl AsFd) {
     // Fails only when the other end is gone, which the next event reports.

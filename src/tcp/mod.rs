@@ -329,6 +329,11 @@ impl Connection {
         written > 0
     }
 
+    /// The byte of urgent data, when it is the next to be read, out of line, and nobody has taken it.
+    pub fn urgent_at_mark(&self) -> Option<u8> {
+        self.receiving.urgent_byte.filter(|_| self.receiving.is_at_mark())
+    }
+
     /// The byte of urgent data that the peer sent last, taken out of line; once.
     pub fn read_urgent(&mut self) -> Option<u8> {
         self.receiving.urgent_byte.take()

@@ -104,3 +104,8 @@ fn what_once_differed() {
 fn options_of_tcp() {
     prints_the_same(include_str!("python/options.py"));
 }
+
+#[test]
+fn urgent_data() {
+    prints_the_same(include_str!("python/urgent.py"));
+}

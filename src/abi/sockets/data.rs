@@ -99,9 +99,9 @@ fn noted(name: &str, fd: c_int, count: ssize_t) -> ssize_t {
 /// Flags that a stream of ours has no meaning for.
 fn refused_flags(fd: c_int, flags: c_int) -> Option<Error> {
     let error = match flags {
-        // No urgent data, and no error queue, which is empty then.
+        // The error queue is empty.
         _ if flags & libc::MSG_ERRQUEUE != 0 => Error::WouldBlock,
-        _ if flags & (libc::MSG_OOB | libc::MSG_FASTOPEN) != 0 => Error::NotSupported,
+        _ if flags & libc::MSG_FASTOPEN != 0 => Error::NotSupported,
         _ => return None,
     };
     calls::identify(fd).map(|_| error)
@@ -216,14 +216,17 @@ pub unsafe fn recvfrom<K: Kernel>(
         }
         return count;
     }
-    if flags & (libc::MSG_ERRQUEUE | libc::MSG_OOB) != 0
+    if flags & libc::MSG_ERRQUEUE != 0
         && let Some(error) = refused_flags(fd, flags)
     {
-        // recv(2): EINVAL when there is no urgent data, and there never is.
-        return fail(if flags & libc::MSG_OOB != 0 { Error::InvalidArgument } else { error }) as ssize_t;
+        return fail(error) as ssize_t;
     }
     // SAFETY: as the caller's.
     let count = unsafe { K::recvfrom(fd, buffer, length, flags, from, from_length) };
+    if count < 0 && flags & libc::MSG_OOB != 0 {
+        // EINVAL: no urgent data, and nothing that the host could add.
+        return count;
+    }
     if count >= 0 && !from_length.is_null() && calls::identify(fd).is_some() {
         // A stream gives no address; the kernel gave the far end's.
         // SAFETY: as the caller's.
@@ -253,7 +256,7 @@ pub unsafe fn sendto<K: Kernel>(
             Err(error) => fail(error) as ssize_t,
         };
     }
-    if flags & (libc::MSG_OOB | libc::MSG_FASTOPEN) != 0
+    if flags & libc::MSG_FASTOPEN != 0
         && let Some(error) = refused_flags(fd, flags)
     {
         return fail(error) as ssize_t;
@@ -313,7 +316,7 @@ pub unsafe fn sendmsg<K: Kernel>(fd: c_int, message: *const msghdr, flags: c_int
         // SAFETY: as the caller's.
         return unsafe { datagram::send_message(&identity, message) };
     }
-    if flags & (libc::MSG_OOB | libc::MSG_FASTOPEN) != 0
+    if flags & libc::MSG_FASTOPEN != 0
         && let Some(error) = refused_flags(fd, flags)
     {
         return fail(error) as ssize_t;
