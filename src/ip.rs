@@ -255,12 +255,26 @@ pub fn transport_sum_of(source: IpAddr, destination: IpAddr, protocol: Protocol,
     let mut sum = checksum::pseudo_header(&source, &destination, number, length as u32);
     let mut place = 0;
     for piece in pieces {
-        let own = checksum::data(piece);
+        let own = sum_of(piece);
         let own = if place % 2 == 0 { own } else { own.swap_bytes() };
         sum = checksum::combine(&[sum, own]);
         place += piece.len();
     }
     sum
+}
+
+/// The ones' complement sum of `bytes`. Words of four bytes, in the machine's order, give the same as words of two in the
+/// network's (RFC 1071 2), in a fraction of the time.
+fn sum_of(bytes: &[u8]) -> u16 {
+    let (words, rest) = bytes.as_chunks();
+    let mut last = [0; 4];
+    last[..rest.len()].copy_from_slice(rest);
+    let whole: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    let mut sum = whole + u64::from(u32::from_ne_bytes(last));
+    while sum > u64::from(u16::MAX) {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    u16::from_be(sum as u16)
 }
 
 /// Whether `address` can be the other end of a connection: not a group, not everybody, not nobody.
@@ -280,5 +294,20 @@ pub fn subnet_broadcast(address: IpAddr, prefix: u8) -> Option<Ipv4Addr> {
             Some(Ipv4Addr::from_bits(address.to_bits() | u32::MAX.checked_shr(prefix.into()).unwrap_or(0)))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_those_of_words_of_two_bytes() {
+        let bytes: Vec<u8> = (0..4096u32).map(|n| ((n * n) >> 3) as u8).collect();
+        let ranges = (0..9).flat_map(|start| (9..80).map(move |end| (start, end)));
+        for (start, end) in ranges.chain([(1, 4096), (0, 0)]) {
+            assert_eq!(sum_of(&bytes[start..end]), checksum::data(&bytes[start..end]), "{start}..{end}");
+        }
+        assert_eq!((sum_of(&[0xff; 1 << 16]), sum_of(&[0; 5])), (u16::MAX, 0));
     }
 }
