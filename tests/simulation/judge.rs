@@ -42,6 +42,7 @@ pub(crate) fn progress(
     plan: &Plan,
     programs: &[[Program; 2]],
     stages: &[Stage],
+    witnesses: &[Witness],
     now: Instant,
 ) -> Result<(), Breach> {
     // smoltcp probes a window that is open again when its next probe is due.
@@ -55,11 +56,12 @@ pub(crate) fn progress(
         if stages[number] != Stage::Begun || ends.iter().all(|end| end.left.is_some()) {
             continue;
         }
+        let witness = &witnesses[plan.ports_of(number)];
         let waits = ends.iter().any(|end| end.waits_until() > now)
-            || is_half_open(plan, ends, 0)
-            || is_half_open(plan, ends, 1);
+            || is_half_open(plan, ends, 0, witness, now)
+            || is_half_open(plan, ends, 1, witness, now);
         let last = ends[0].last_moved().max(ends[1].last_moved());
-        if !waits && now - last > patience && !never_begun(plan, ends) {
+        if !waits && now - last > patience && !never_begun(plan, ends, witness, now) {
             return Err(Breach::of(number, format!("has not moved for {patience:?}: {}", describe(ends))));
         }
     }
@@ -71,20 +73,55 @@ fn describe(ends: &[Program; 2]) -> String {
 }
 
 /// One end has given up, and the other never saw anything of it.
-fn never_begun(plan: &Plan, ends: &[Program; 2]) -> bool {
-    let gives_up = plan.is_rough() || resets_by_cookie(plan);
-    let gone = |end: &Program| end.is_rude() || (gives_up && end.left.is_some());
-    (ends[0].is_waiting() && gone(&ends[1])) || (ends[1].is_waiting() && gone(&ends[0]))
+fn never_begun(plan: &Plan, ends: &[Program; 2], witness: &Witness, now: Instant) -> bool {
+    let gone = |side: usize| {
+        let end = &ends[side];
+        end.is_rude() || end.left.is_some() && has_given_up(plan, ends, side, witness, now)
+    };
+    (ends[0].is_waiting() && gone(1)) || (ends[1].is_waiting() && gone(0))
 }
 
 /// The other end of `ends[side]` is gone, and it is not.
-pub(crate) fn is_half_open(plan: &Plan, ends: &[Program; 2], side: usize) -> bool {
+pub(crate) fn is_half_open(
+    plan: &Plan,
+    ends: &[Program; 2],
+    side: usize,
+    witness: &Witness,
+    now: Instant,
+) -> bool {
     let (this, other) = (&ends[side], &ends[1 - side]);
     let watches = this.watches() && (side == 0 || plan.far == Far::Ours);
-    // Or it has given up on the handshake; after a SYN cookie, at once.
-    let gives_up = plan.is_rough() || resets_by_cookie(plan);
-    let gone = other.left.is_some() || (gives_up && other.is_waiting());
+    let gone = other.left.is_some() || other.is_waiting() && has_given_up(plan, ends, 1 - side, witness, now);
     this.left.is_none() && this.is_connected() && !watches && gone
+}
+
+/// The patience of a host of ours with a handshake that another one began, with what nobody owns any more, and with old
+/// segments: Linux's tcp_synack_retries and tcp_orphan_retries, and TIME-WAIT. A little less, for time under way.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(60);
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(100);
+const TIME_WAIT: Duration = Duration::from_secs(59);
+
+/// smoltcp's TIME-WAIT.
+const TIME_WAIT_OF_SMOLTCP: Duration = Duration::from_secs(9);
+
+/// `ends[side]` may be gone without its program's doing: what it waited for did not come for as long as its host waits.
+fn has_given_up(plan: &Plan, ends: &[Program; 2], side: usize, witness: &Witness, now: Instant) -> bool {
+    let (this, other) = (&ends[side], &ends[1 - side]);
+    let silence = witness.silence(side, this.left_at, now);
+    let time_wait = if side == 1 && plan.far != Far::Ours { TIME_WAIT_OF_SMOLTCP } else { TIME_WAIT };
+    match this.left {
+        // Or a SYN cookie: data that overtakes the acknowledgement with it finds no connection, as on Linux.
+        None if this.is_waiting() => {
+            resets_by_cookie(plan) || witness.silence(side, other.started_at(), now) >= HANDSHAKE_PATIENCE
+        }
+        None => false,
+        Some(Left::Released) => {
+            let fin_awaited = witness.asked[side].silence(this.left_at, now) >= this.plan.lingers();
+            fin_awaited || silence >= ORPHAN_PATIENCE.min(time_wait) || other.slowness() >= ORPHAN_PATIENCE
+        }
+        Some(Left::Ended(None)) => silence >= time_wait,
+        Some(Left::Ended(Some(_)) | Left::Early | Left::Aborted | Left::Abandoned) => true,
+    }
 }
 
 /// The engines do not run in circles.
@@ -122,14 +159,11 @@ pub(crate) fn end(
     if this.eof && this.read != other.written {
         return Err(format!("the end of file after {} bytes of {}", this.read, other.written));
     }
-    let smoltcp = side == 1 && plan.far != Far::Ours;
     match this.left {
         None | Some(Left::Aborted | Left::Early | Left::Released | Left::Abandoned) => Ok(()),
         Some(Left::Ended(None)) if this.eof && this.written == this.plan.bytes => Ok(()),
-        // It cannot say why.
-        Some(Left::Ended(_)) if smoltcp => Ok(()),
         Some(Left::Ended(None)) => Err("ended in order before the end".into()),
-        Some(Left::Ended(Some(error))) => reason(plan, [this, other], side, error, witness, now)
+        Some(Left::Ended(Some(error))) => reason(plan, ends, side, error, witness, now)
             .map_err(|why| format!("ended with {error:?}, but {why}: {}", describe(ends))),
     }
 }
@@ -137,30 +171,25 @@ pub(crate) fn end(
 /// Whether an error is the truth.
 fn reason(
     plan: &Plan,
-    [this, other]: [&Program; 2],
+    ends: &[Program; 2],
     side: usize,
     error: Error,
     witness: &Witness,
     now: Instant,
 ) -> Result<(), &'static str> {
+    let (this, other) = (&ends[side], &ends[1 - side]);
     match error {
         Error::ConnectionReset | Error::BrokenPipe | Error::ConnectionRefused => {
-            let gone = other.left.is_some() && (plan.is_rough() || outlasts(plan, this, other));
-            let gone = gone || starves(plan, other);
-            // An end that never was accepted has given up on the handshake.
-            let never = other.is_waiting() && !plan.is_calm();
-            // smoltcp's TIME-WAIT is short, and what comes after it is reset.
-            let forgotten = side == 0 && plan.far != Far::Ours && other.left.is_some() && !plan.is_calm();
-            let excused = gone || never || forgotten || resets_by_cookie(plan);
+            let excused = has_given_up(plan, ends, 1 - side, witness, now) || resets_by_cookie(plan);
             if other.is_rude() || excused { Ok(()) } else { Err("nobody reset it") }
         }
         Error::TimedOut => {
-            let since = |heard: Instant| now - heard.max(this.started_at());
-            let silence = since(witness.heard[side]).max(since(witness.heard_asking[1 - side]));
+            let silence = witness.silent_now(side, this.started_at(), now);
             // Forged segments count as heard.
             let blurred = plan.forgeries > 0 && !plan.is_calm();
-            let limited =
-                this.plan.user_timeout().is_some_and(|limit| limit <= other.slowness() || !plan.is_calm());
+            // A peer that answers and keeps its window shut is one that does not read.
+            let unanswered = witness.unanswered(side, this.started_at(), now).max(other.slowness());
+            let limited = this.plan.user_timeout().is_some_and(|limit| limit <= unanswered);
             if limited || blurred || silence >= patience(this) {
                 Ok(())
             } else {
@@ -169,18 +198,6 @@ fn reason(
         }
         _ => Err("that cannot be"),
     }
-}
-
-/// `this` lets `other` wait for its FIN for longer than FIN-WAIT-2 and the patience with orphans last.
-fn outlasts(plan: &Plan, this: &Program, other: &Program) -> bool {
-    this.slowness() + plan.round_trip() >= other.plan.lingers().min(Duration::from_secs(20))
-}
-
-/// Data that nobody has any more is given up after 102 s (Linux's tcp_orphan_retries), and where neither SACK nor
-/// timestamps tell more, a retransmission timeout grows larger than that.
-fn starves(plan: &Plan, end: &Program) -> bool {
-    let blind = plan.far != Far::Ours || plan.tcp.iter().any(|tcp| !tcp.sack);
-    end.left == Some(Left::Released) && blind && !plan.is_calm()
 }
 
 /// With the queue of a listener full, SYN cookies answer; data that overtakes the acknowledgement with the cookie then
@@ -200,23 +217,31 @@ fn patience(end: &Program) -> Duration {
 }
 
 /// How a connection must have ended.
-pub(crate) fn finished(plan: &Plan, ends: &[Program; 2]) -> Result<(), String> {
-    if never_begun(plan, ends) {
+pub(crate) fn finished(
+    plan: &Plan,
+    ends: &[Program; 2],
+    witness: &Witness,
+    now: Instant,
+) -> Result<(), String> {
+    if never_begun(plan, ends, witness, now) {
         return Ok(());
     }
     if ends.iter().any(|end| end.left.is_none()) {
         return Err(format!("nothing will ever happen again: {}", describe(ends)));
     }
+    // The silence after all was over explains nothing.
+    let now = ends[0].left_at.max(ends[1].left_at);
     let orderly = ends.iter().all(Program::has_left_in_order);
     if orderly && !ends.iter().all(|end| end.written == end.plan.bytes && end.has_all()) {
         return Err(format!("ended in order without all its bytes: {}", describe(ends)));
     }
-    let rude = |end: &Program| matches!(end.left, Some(Left::Early | Left::Aborted));
-    let impatient =
-        |end: &Program| end.plan.user_timeout().is_some() || (end.plan.gives_up_on_syn() && !plan.is_calm());
-    let slow = outlasts(plan, &ends[0], &ends[1]) || outlasts(plan, &ends[1], &ends[0]);
-    let excused = plan.is_rough() || plan.far != Far::Ours || slow || resets_by_cookie(plan);
-    let excused = excused || ends.iter().any(|end| rude(end) || impatient(end) || starves(plan, end));
+    let explains = |side: usize| match ends[side].left {
+        // Of a reset the other end must know.
+        Some(Left::Early | Left::Aborted | Left::Ended(Some(Error::TimedOut))) => true,
+        Some(Left::Released | Left::Ended(None)) => has_given_up(plan, ends, side, witness, now),
+        _ => false,
+    };
+    let excused = explains(0) || explains(1) || resets_by_cookie(plan);
     if !orderly && !excused {
         return Err(format!("did not end in order: {}", describe(ends)));
     }

@@ -94,6 +94,7 @@ pub(crate) struct Segment {
     pub(crate) source: SocketAddr,
     pub(crate) destination: SocketAddr,
     pub(crate) sequence: u32,
+    pub(crate) acknowledgement: Option<u32>,
     /// Where the TCP header lies.
     pub(crate) header: usize,
     pub(crate) flags: u8,
@@ -124,6 +125,7 @@ impl Segment {
             source: SocketAddr::new(source, port(0)?),
             destination: SocketAddr::new(destination, port(2)?),
             sequence: u32::from_be_bytes(part(tcp, 4)?),
+            acknowledgement: part(tcp, 8).map(u32::from_be_bytes).filter(|_| tcp[13] & 16 != 0),
             header,
             flags: tcp[13],
             syn: tcp[13] & 2 != 0,

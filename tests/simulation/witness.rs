@@ -1,20 +1,71 @@
-//! What is seen of connections from outside: when each end was last heard, and what was sent twice.
+//! What is seen of connections from outside: when each end was heard, and what was sent twice.
 
 use crate::host::number_of;
 use crate::trace::Segment;
+use std::time::Duration;
 use tubesock::time::Instant;
 
+/// A pause that is worth remembering: no patience is as short.
+const PAUSE_LEAST: Duration = Duration::from_secs(1);
+
+/// When something was heard.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ear {
+    last: Instant,
+    pauses: Vec<(Instant, Instant)>,
+}
+
+impl Ear {
+    fn hear(&mut self, now: Instant) {
+        if now - self.last >= PAUSE_LEAST {
+            self.pauses.push((self.last, now));
+        }
+        self.last = now;
+    }
+
+    /// The longest time from `since` to `now` without anything.
+    pub(crate) fn silence(&self, since: Instant, now: Instant) -> Duration {
+        let pauses = self.pauses.iter().copied().chain([(self.last, now)]);
+        pauses.map(|(from, to)| to.min(now) - from.max(since)).max().unwrap_or_default()
+    }
+
+    /// The time since `since` that has been without anything until now.
+    fn silent_now(&self, since: Instant, now: Instant) -> Duration {
+        now - self.last.max(since)
+    }
+}
+
 /// One connection, or several in a row between the same ports; by side.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Witness {
-    /// When a segment reached this side.
-    pub(crate) heard: [Instant; 2],
-    /// When a segment with data, SYN or FIN did.
-    pub(crate) heard_asking: [Instant; 2],
+    /// Segments that reached this side.
+    pub(crate) heard: [Ear; 2],
+    /// Segments with data, SYN or FIN that did.
+    pub(crate) asked: [Ear; 2],
+    /// Segments that acknowledged more than any before, and what the last of them did.
+    answered: [Ear; 2],
+    acknowledged: [Option<u32>; 2],
     /// What this side sent: the end of it all, bytes of data, and those of them that were sent before.
     end: [Option<u32>; 2],
     pub(crate) sent: [u64; 2],
     pub(crate) repeated: [u64; 2],
+}
+
+impl Witness {
+    /// For how long at the most, since `since`, `side` heard nothing, or what it asked was not heard.
+    pub(crate) fn silence(&self, side: usize, since: Instant, now: Instant) -> Duration {
+        self.heard[side].silence(since, now).max(self.asked[1 - side].silence(since, now))
+    }
+
+    /// For how long now, since `since`, `side` has heard nothing, or what it asked was not heard.
+    pub(crate) fn silent_now(&self, side: usize, since: Instant, now: Instant) -> Duration {
+        self.heard[side].silent_now(since, now).max(self.asked[1 - side].silent_now(since, now))
+    }
+
+    /// For how long nothing new of what `side` sent has been acknowledged.
+    pub(crate) fn unanswered(&self, side: usize, since: Instant, now: Instant) -> Duration {
+        self.answered[side].silent_now(since, now)
+    }
 }
 
 /// The witness of the connection that `packet` is of, if it is of one; bits may be flipped.
@@ -27,9 +78,15 @@ fn find<'a>(witnesses: &'a mut [Witness], packet: &[u8]) -> Option<(&'a mut Witn
 /// `packet` reached `side`.
 pub(crate) fn received(witnesses: &mut [Witness], side: usize, packet: &[u8], now: Instant) {
     let Some((witness, segment)) = find(witnesses, packet) else { return };
-    witness.heard[side] = now;
+    witness.heard[side].hear(now);
     if segment.syn || segment.fin || segment.data > 0 {
-        witness.heard_asking[side] = now;
+        witness.asked[side].hear(now);
+    }
+    let Some(number) = segment.acknowledgement else { return };
+    let newer = |before: u32| number.wrapping_sub(before) as i32 > 0 || segment.syn && number != before;
+    if witness.acknowledged[side].is_none_or(newer) {
+        witness.acknowledged[side] = Some(number);
+        witness.answered[side].hear(now);
     }
 }
 

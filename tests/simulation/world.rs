@@ -172,7 +172,7 @@ impl<'a> World<'a> {
             self.change();
             self.begin()?;
             self.settle()?;
-            judge::progress(self.plan, &self.programs, &self.stages, self.now)?;
+            judge::progress(self.plan, &self.programs, &self.stages, &self.witnesses, self.now)?;
             if self.is_over() {
                 return Ok(());
             }
@@ -189,8 +189,11 @@ impl<'a> World<'a> {
     fn abandon(&mut self) -> bool {
         let mut any = false;
         for (number, ends) in self.programs.iter_mut().enumerate() {
+            let witness = &self.witnesses[self.plan.ports_of(number)];
             for (side, Side { host, .. }) in self.sides.iter_mut().enumerate() {
-                if judge::is_half_open(self.plan, ends, side) && !host.has_outstanding(number) {
+                if judge::is_half_open(self.plan, ends, side, witness, self.now)
+                    && !host.has_outstanding(number)
+                {
                     ends[side].abandon(host.as_mut(), self.now);
                     any = true;
                 }
@@ -416,7 +419,10 @@ impl<'a> World<'a> {
             match self.stages[number] {
                 // The connection that it was to follow on never was over.
                 Stage::Planned | Stage::Skipped => {}
-                Stage::Begun => judge::finished(self.plan, ends).map_err(breach)?,
+                Stage::Begun => {
+                    let witness = &self.witnesses[self.plan.ports_of(number)];
+                    judge::finished(self.plan, ends, witness, self.now).map_err(breach)?;
+                }
             }
             judge::repetitions(self.plan, &self.witnesses[number]).map_err(breach)?;
         }
