@@ -107,19 +107,25 @@ const TIME_WAIT_OF_SMOLTCP: Duration = Duration::from_secs(9);
 /// `ends[side]` may be gone without its program's doing: what it waited for did not come for as long as its host waits.
 fn has_given_up(plan: &Plan, ends: &[Program; 2], side: usize, witness: &Witness, now: Instant) -> bool {
     let (this, other) = (&ends[side], &ends[1 - side]);
-    let silence = witness.silence(side, this.left_at, now);
     let time_wait = if side == 1 && plan.far != Far::Ours { TIME_WAIT_OF_SMOLTCP } else { TIME_WAIT };
+    let heard = &witness.heard[side];
+    let unasked = witness.asked[1 - side].silence(this.left_at, now);
+    let old = heard.silence(this.left_at, now).max(unasked) >= time_wait;
     match this.left {
         // Or a SYN cookie: data that overtakes the acknowledgement with it finds no connection, as on Linux.
         None if this.is_waiting() => {
-            resets_by_cookie(plan) || witness.silence(side, other.started_at(), now) >= HANDSHAKE_PATIENCE
+            let unanswered = witness.answered[side].silence(other.started_at(), now);
+            resets_by_cookie(plan) || unanswered >= HANDSHAKE_PATIENCE
         }
         None => false,
         Some(Left::Released) => {
-            let fin_awaited = witness.asked[side].silence(this.left_at, now) >= this.plan.lingers();
-            fin_awaited || silence >= ORPHAN_PATIENCE.min(time_wait) || other.slowness() >= ORPHAN_PATIENCE
+            let silence = heard.silence_beyond(this.left_at, now);
+            let unanswered = witness.answered[side].silence_beyond(this.left_at, now);
+            let fin_missed = witness.asked[side].silence(this.left_at, now) >= this.plan.lingers();
+            let dead = this.plan.keeps_alive().is_some_and(|limit| silence >= limit);
+            old || fin_missed || dead || unanswered.max(other.slowness()) >= ORPHAN_PATIENCE
         }
-        Some(Left::Ended(None)) => silence >= time_wait,
+        Some(Left::Ended(None)) => old,
         Some(Left::Ended(Some(_)) | Left::Early | Left::Aborted | Left::Abandoned) => true,
     }
 }
@@ -185,12 +191,13 @@ fn reason(
         }
         Error::TimedOut => {
             let silence = witness.silent_now(side, this.started_at(), now);
-            // Forged segments count as heard.
-            let blurred = plan.forgeries > 0 && !plan.is_calm();
+            // Forged segments count as heard, and broken ones.
+            let blurred = (plan.forgeries > 0 || plan.corrupts()) && !plan.is_calm();
             // A peer that answers and keeps its window shut is one that does not read.
             let unanswered = witness.unanswered(side, this.started_at(), now).max(other.slowness());
             let limited = this.plan.user_timeout().is_some_and(|limit| limit <= unanswered);
-            if limited || blurred || silence >= patience(this) {
+            let never_opened = !this.was_connected() && unanswered >= patience(this);
+            if limited || blurred || never_opened || silence >= patience(this) {
                 Ok(())
             } else {
                 Err("both ends were heard of")

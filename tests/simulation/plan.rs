@@ -193,6 +193,11 @@ impl Plan {
         self.all_roads().any(|road| road.down > Duration::ZERO || matches!(road.loss, Loss::Gilbert { .. }))
     }
 
+    /// Whether bits are flipped, at some time.
+    pub(crate) fn corrupts(&self) -> bool {
+        self.all_roads().any(|road| road.corrupt != Probability::NEVER)
+    }
+
     /// Whether no packet is lost, so that nothing ever waits for a retransmission.
     pub(crate) fn is_calm(&self) -> bool {
         let quiet = |road: &Settings| {

@@ -29,6 +29,13 @@ impl Ear {
         pauses.map(|(from, to)| to.min(now) - from.max(since)).max().unwrap_or_default()
     }
 
+    /// The longest time without anything that lasted beyond `since`, whenever it began.
+    pub(crate) fn silence_beyond(&self, since: Instant, now: Instant) -> Duration {
+        let pauses = self.pauses.iter().copied().chain([(self.last, now)]);
+        let lasting = pauses.filter(|(_, to)| *to > since);
+        lasting.map(|(from, to)| to.min(now) - from).max().unwrap_or_default()
+    }
+
     /// The time since `since` that has been without anything until now.
     fn silent_now(&self, since: Instant, now: Instant) -> Duration {
         now - self.last.max(since)
@@ -43,8 +50,10 @@ pub(crate) struct Witness {
     /// Segments with data, SYN or FIN that did.
     pub(crate) asked: [Ear; 2],
     /// Segments that acknowledged more than any before, and what the last of them did.
-    answered: [Ear; 2],
-    acknowledged: [Option<u32>; 2],
+    pub(crate) answered: [Ear; 2],
+    acknowledged: [u32; 2],
+    /// The number of this side's SYN.
+    initial: [Option<u32>; 2],
     /// What this side sent: the end of it all, bytes of data, and those of them that were sent before.
     end: [Option<u32>; 2],
     pub(crate) sent: [u64; 2],
@@ -52,11 +61,6 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
-    /// For how long at the most, since `since`, `side` heard nothing, or what it asked was not heard.
-    pub(crate) fn silence(&self, side: usize, since: Instant, now: Instant) -> Duration {
-        self.heard[side].silence(since, now).max(self.asked[1 - side].silence(since, now))
-    }
-
     /// For how long now, since `since`, `side` has heard nothing, or what it asked was not heard.
     pub(crate) fn silent_now(&self, side: usize, since: Instant, now: Instant) -> Duration {
         self.heard[side].silent_now(since, now).max(self.asked[1 - side].silent_now(since, now))
@@ -83,9 +87,8 @@ pub(crate) fn received(witnesses: &mut [Witness], side: usize, packet: &[u8], no
         witness.asked[side].hear(now);
     }
     let Some(number) = segment.acknowledgement else { return };
-    let newer = |before: u32| number.wrapping_sub(before) as i32 > 0 || segment.syn && number != before;
-    if witness.acknowledged[side].is_none_or(newer) {
-        witness.acknowledged[side] = Some(number);
+    if number.wrapping_sub(witness.acknowledged[side]) as i32 > 0 {
+        witness.acknowledged[side] = number;
         witness.answered[side].hear(now);
     }
 }
@@ -93,6 +96,9 @@ pub(crate) fn received(witnesses: &mut [Witness], side: usize, packet: &[u8], no
 /// `side` sent `packet`.
 pub(crate) fn sent(witnesses: &mut [Witness], side: usize, packet: &[u8]) {
     let Some((witness, segment)) = find(witnesses, packet) else { return };
+    if segment.syn && witness.initial[side] != Some(segment.sequence) {
+        (witness.initial[side], witness.acknowledged[side]) = (Some(segment.sequence), segment.sequence);
+    }
     let start = segment.sequence.wrapping_add(u32::from(segment.syn));
     let end = start.wrapping_add(segment.data);
     let before = witness.end[side].filter(|_| !segment.syn).unwrap_or(start);
