@@ -1,12 +1,13 @@
-//! ICMP and ICMPv6: errors in both directions, and the answer to an echo request. Neighbour discovery, redirects and
-//! everything else is not here.
+//! ICMP and ICMPv6: errors in both directions, echo requests and replies. Neighbour discovery, group membership (IGMP,
+//! MLD), redirects and everything else is not here.
 //!
 //! An error quotes the packet it is about. RFC 792 asks for the IP header and 8 bytes of the transport, so that much is
-//! enough here: both ports, and the sequence number of a segment.
+//! enough here: both ports, and the sequence number of a segment; or the identifier of an echo request, which stands for
+//! the port of who sent it.
 #![forbid(unsafe_code)]
 
 use crate::error::Error;
-use crate::ip::{self, Fault, Header, Protocol};
+use crate::ip::{self, Fault, Header, Protocol, Treatment};
 use crate::link::Packet;
 use core::ops::Range;
 use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv6Packet, checksum};
@@ -30,31 +31,48 @@ const ERROR_MAX_V4: usize = 576;
 const ERROR_MAX_V6: usize = 1280;
 
 /// A message that concerns us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// An echo request.
     Echo,
+    /// The answer to one, which had this identifier.
+    EchoReply(u16),
     /// An error about a packet that we sent.
     Error(Report),
 }
 
 /// An error about a packet that we sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// What the quoted packet carried: TCP or UDP.
-    pub protocol: Protocol,
-    /// Its source: one of our sockets.
-    pub local: SocketAddr,
-    /// Its destination.
-    pub remote: SocketAddr,
-    /// The sequence number of a quoted segment; of a datagram, no meaning.
-    pub sequence: u32,
+    /// The packet that is quoted.
+    pub quoted: Quoted,
+    /// Who says so: a router, or the destination.
+    pub offender: IpAddr,
+    /// Type of the message.
+    pub kind: u8,
+    /// Its code.
+    pub code: u8,
     /// What Linux makes of it.
     pub error: Error,
     /// Whether Linux reports it to a connected datagram socket.
     pub fatal: bool,
     /// Of a packet that was too big for the next network, that network's MTU; 0 from a router that does not say.
     pub mtu: Option<u32>,
+}
+
+/// What an error quotes of the packet that it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quoted {
+    /// What it carried: TCP, UDP, or an echo request.
+    pub protocol: Protocol,
+    /// Its source: one of our sockets. Of an echo request the port is its identifier.
+    pub local: SocketAddr,
+    /// Its destination; of an echo request the port is 0.
+    pub remote: SocketAddr,
+    /// The sequence number of a segment; otherwise no meaning.
+    pub sequence: u32,
+    /// Where in the error's packet lies what was sent: the payload of a datagram, an echo request with its header.
+    pub payload: Range<usize>,
 }
 
 /// Why a packet cannot be delivered, to be told to its sender.
@@ -66,51 +84,70 @@ pub enum Unreachable {
     Host,
     /// Nothing is bound to the port.
     Port,
+    /// The administrator does not let it through.
+    Prohibited,
     /// The next network carries packets of so many bytes at the most, and this one must not be cut.
     TooBig(u32),
 }
 
+/// What the header of an error says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// Type
+    pub kind: u8,
+    /// Code
+    pub code: u8,
+    /// The four bytes behind the checksum: the MTU of what was too big.
+    pub info: u32,
+}
+
 impl Unreachable {
-    /// The first eight bytes of the message, without the checksum.
-    fn header(self, version_4: bool) -> [u8; HEADER_LENGTH] {
+    /// As the version of IP says it.
+    fn cause(self, version_4: bool) -> Cause {
         let (kind, code) = match (self, version_4) {
             (Unreachable::Network, true) => (UNREACHABLE_V4, 0),
             (Unreachable::Host, true) => (UNREACHABLE_V4, 1),
             (Unreachable::Port, true) => (UNREACHABLE_V4, 3),
+            (Unreachable::Prohibited, true) => (UNREACHABLE_V4, 13),
             (Unreachable::TooBig(_), true) => (UNREACHABLE_V4, FRAGMENTATION_NEEDED),
             (Unreachable::Network, false) => (UNREACHABLE_V6, 0),
             (Unreachable::Host, false) => (UNREACHABLE_V6, 3),
             (Unreachable::Port, false) => (UNREACHABLE_V6, 4),
+            (Unreachable::Prohibited, false) => (UNREACHABLE_V6, 1),
             (Unreachable::TooBig(_), false) => (TOO_BIG_V6, 0),
         };
-        let [a, b, c, d] = match self {
-            Unreachable::TooBig(mtu) if version_4 => mtu.min(u16::MAX.into()).to_be_bytes(),
-            Unreachable::TooBig(mtu) => mtu.to_be_bytes(),
-            _ => [0; 4],
+        let info = match self {
+            Unreachable::TooBig(mtu) if version_4 => mtu.min(u16::MAX.into()),
+            Unreachable::TooBig(mtu) => mtu,
+            _ => 0,
         };
-        [kind, code, 0, 0, a, b, c, d]
+        Cause { kind, code, info }
     }
 }
 
 /// Reads the message in `packet`; None for one that we do not act on.
 pub fn parse(packet: &[u8], header: &Header, verify: bool) -> Result<Option<Message>, Fault> {
     let bytes = packet.get(header.payload.clone()).ok_or(Fault::Malformed)?;
-    let [kind, code, ..] = *bytes else { return Err(Fault::Malformed) };
+    let [kind, code, _, _, high, low, ..] = *bytes else { return Err(Fault::Malformed) };
     let quote = bytes.get(HEADER_LENGTH..).ok_or(Fault::Malformed)?;
     if verify && sum(header.source, header.destination, bytes) != u16::MAX {
         return Err(Fault::Checksum);
     }
     let version_4 = header.source.is_ipv4();
-    if (version_4, kind) == (true, ECHO_REQUEST_V4) || (version_4, kind) == (false, ECHO_REQUEST_V6) {
-        return Ok(Some(Message::Echo));
-    }
-    let meaning = if version_4 { meaning_v4(kind, code) } else { meaning_v6(kind, code) };
+    let meaning = match (version_4, kind) {
+        (true, ECHO_REQUEST_V4) | (false, ECHO_REQUEST_V6) => return Ok(Some(Message::Echo)),
+        (true, ECHO_REPLY_V4) | (false, ECHO_REPLY_V6) => {
+            return Ok(Some(Message::EchoReply(u16::from_be_bytes([high, low]))));
+        }
+        (true, _) => meaning_v4(kind, code),
+        (false, _) => meaning_v6(kind, code),
+    };
     let Some((error, fatal)) = meaning else { return Ok(None) };
-    let quoted = if version_4 { quoted_v4(quote) } else { quoted_v6(quote) };
+    let start = header.payload.start + HEADER_LENGTH;
+    let quoted = if version_4 { quoted_v4(quote, start) } else { quoted_v6(quote, start) };
     let mtu = (error == Error::MessageTooLong).then(|| next_mtu(bytes, version_4));
-    Ok(quoted.map(|(protocol, local, remote, sequence)| {
-        Message::Error(Report { protocol, local, remote, sequence, error, fatal, mtu })
-    }))
+    let offender = header.source;
+    Ok(quoted.map(|quoted| Message::Error(Report { quoted, offender, kind, code, error, fatal, mtu })))
 }
 
 /// RFC 1191 4 and RFC 4443 3.2.
@@ -160,9 +197,8 @@ fn meaning_v6(kind: u8, code: u8) -> Option<(Error, bool)> {
     })
 }
 
-type Quoted = (Protocol, SocketAddr, SocketAddr, u32);
-
-fn quoted_v4(quote: &[u8]) -> Option<Quoted> {
+/// `start` is where the quote lies in the packet.
+fn quoted_v4(quote: &[u8], start: usize) -> Option<Quoted> {
     // `new_checked` would want the whole quoted packet.
     let length = usize::from(quote.first()? & 0x0f) * 4;
     let (header, transport) = (quote.get(..length.max(20))?, quote.get(length..)?);
@@ -170,33 +206,42 @@ fn quoted_v4(quote: &[u8]) -> Option<Quoted> {
     if length < 20 || header.version() != 4 || header.frag_offset() != 0 {
         return None;
     }
-    quoted_transport(header.next_header(), header.src_addr().into(), header.dst_addr().into(), transport)
+    let addresses = [header.src_addr().into(), header.dst_addr().into()];
+    quoted_transport(header.next_header(), addresses, transport, start + length)
 }
 
-fn quoted_v6(quote: &[u8]) -> Option<Quoted> {
+fn quoted_v6(quote: &[u8], start: usize) -> Option<Quoted> {
     let header = Ipv6Packet::new_unchecked(quote.get(..40)?);
     if header.version() != 6 {
         return None;
     }
-    quoted_transport(header.next_header(), header.src_addr().into(), header.dst_addr().into(), &quote[40..])
+    let addresses = [header.src_addr().into(), header.dst_addr().into()];
+    quoted_transport(header.next_header(), addresses, &quote[40..], start + 40)
 }
 
 fn quoted_transport(
     protocol: IpProtocol,
-    source: IpAddr,
-    destination: IpAddr,
+    [source, destination]: [IpAddr; 2],
     bytes: &[u8],
+    start: usize,
 ) -> Option<Quoted> {
-    let protocol = match protocol {
-        IpProtocol::Tcp => Protocol::Tcp,
-        IpProtocol::Udp => Protocol::Udp,
+    let version_4 = source.is_ipv4();
+    let ([a, b, c, d, e, f, g, h], _) = bytes.split_first_chunk()?;
+    let port = |high, low| u16::from_be_bytes([high, low]);
+    let (protocol, local_port, remote_port, skipped) = match protocol {
+        IpProtocol::Tcp => (Protocol::Tcp, port(*a, *b), port(*c, *d), 0),
+        IpProtocol::Udp => (Protocol::Udp, port(*a, *b), port(*c, *d), 8),
+        IpProtocol::Icmp if version_4 && *a == ECHO_REQUEST_V4 => (Protocol::Icmp, port(*e, *f), 0, 0),
+        IpProtocol::Icmpv6 if !version_4 && *a == ECHO_REQUEST_V6 => (Protocol::Icmp, port(*e, *f), 0, 0),
         _ => return None,
     };
-    let [a, b, c, d, rest @ ..] = bytes.get(..8)? else { return None };
-    let sequence = u32::from_be_bytes(rest.try_into().ok()?);
-    let local = SocketAddr::new(source, u16::from_be_bytes([*a, *b]));
-    let remote = SocketAddr::new(destination, u16::from_be_bytes([*c, *d]));
-    Some((protocol, local, remote, sequence))
+    Some(Quoted {
+        protocol,
+        local: SocketAddr::new(source, local_port),
+        remote: SocketAddr::new(destination, remote_port),
+        sequence: u32::from_be_bytes([*e, *f, *g, *h]),
+        payload: start + skipped..start + bytes.len(),
+    })
 }
 
 /// The error about `packet`, from `source`, to be sent to whom `header` says the packet came from.
@@ -207,30 +252,61 @@ pub fn unreachable(
     header: &Header,
     checksums: bool,
 ) -> Packet {
-    let version_4 = source.is_ipv4();
-    let longest = if version_4 { ERROR_MAX_V4 } else { ERROR_MAX_V6 };
+    error(reason.cause(source.is_ipv4()), source, header.source, packet, checksums)
+}
+
+/// The error about `packet`, of which it quotes what there is room for.
+pub fn error(cause: Cause, source: IpAddr, destination: IpAddr, packet: &[u8], checksums: bool) -> Packet {
+    let longest = if source.is_ipv4() { ERROR_MAX_V4 } else { ERROR_MAX_V6 };
     let quote = packet.len().min(longest - ip::header_length(&source) - HEADER_LENGTH);
-    let message = [reason.header(version_4).as_slice(), &packet[..quote]].concat();
-    wrap(source, header.source, message, checksums)
+    let Cause { kind, code, info } = cause;
+    let [a, b, c, d] = info.to_be_bytes();
+    let message = [[kind, code, 0, 0, a, b, c, d].as_slice(), &packet[..quote]].concat();
+    wrap(source, destination, Treatment::default(), message, checksums)
 }
 
-/// The answer to the echo request in `packet`.
+/// The answer to the echo request in `packet`: of its class (RFC 1812 4.3.2.5, and Linux), with a hop limit of its own.
 pub fn echo_reply(packet: &[u8], header: &Header, checksums: bool) -> Packet {
-    let payload: Range<usize> = header.payload.clone();
-    let mut message = packet[payload].to_vec();
+    let mut message = packet[header.payload.clone()].to_vec();
     message[0] = if header.source.is_ipv4() { ECHO_REPLY_V4 } else { ECHO_REPLY_V6 };
-    wrap(header.destination, header.source, message, checksums)
+    let treatment = Treatment { hop_limit: ip::HOP_LIMIT, ..header.treatment };
+    wrap(header.destination, header.source, treatment, message, checksums)
 }
 
-fn wrap(source: IpAddr, destination: IpAddr, mut message: Vec<u8>, checksums: bool) -> Packet {
+/// The packet that carries the echo request `message` under the identifier `identifier`. None when it is none (ping(8)'s
+/// sockets send nothing else).
+pub fn echo_request(
+    source: IpAddr,
+    destination: IpAddr,
+    treatment: Treatment,
+    identifier: u16,
+    message: &[u8],
+) -> Option<Packet> {
+    let request = if source.is_ipv4() { ECHO_REQUEST_V4 } else { ECHO_REQUEST_V6 };
+    if message.len() < HEADER_LENGTH || message[..2] != [request, 0] {
+        return None;
+    }
+    let mut message = message.to_vec();
+    message[4..6].copy_from_slice(&identifier.to_be_bytes());
+    Some(wrap(source, destination, treatment, message, true))
+}
+
+fn wrap(
+    source: IpAddr,
+    destination: IpAddr,
+    treatment: Treatment,
+    mut message: Vec<u8>,
+    checksums: bool,
+) -> Packet {
     message[2..4].fill(0);
     if checksums {
         let sum = !sum(source, destination, &message);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
     }
-    let mut packet = ip::build(source, destination, Protocol::Icmp, message.len(), checksums);
-    let offset = packet.len() - message.len();
-    packet[offset..].copy_from_slice(&message);
+    let start = ip::header_length(&source);
+    let mut packet = vec![0; start + message.len()];
+    packet[start..].copy_from_slice(&message);
+    ip::write_header(&mut packet, source, destination, Protocol::Icmp, treatment, message.len(), checksums);
     packet
 }
 
@@ -247,11 +323,14 @@ mod tests {
     fn an_error_survives_the_packet() {
         for (local, remote) in [("10.0.0.1:4000", "10.0.0.2:53"), ("[fd00::1]:4000", "[fd00::2]:53")] {
             let (local, remote) = (at(local), at(remote));
+            // Linux: the two versions are not of one mind.
+            let prohibited = if local.is_ipv4() { Error::HostUnreachable } else { Error::PermissionDenied };
             let router: IpAddr = if local.is_ipv4() { at("10.0.0.3:1") } else { at("[fd00::3]:1") }.ip();
             for (reason, error, fatal, mtu) in [
                 (Unreachable::Network, Error::NetworkUnreachable, false, None),
                 (Unreachable::Host, Error::HostUnreachable, false, None),
                 (Unreachable::Port, Error::ConnectionRefused, true, None),
+                (Unreachable::Prohibited, prohibited, true, None),
                 (Unreachable::TooBig(1400), Error::MessageTooLong, true, Some(1400)),
                 (Unreachable::TooBig(0), Error::MessageTooLong, true, Some(0)),
             ] {
@@ -262,7 +341,9 @@ mod tests {
                 let Ok(Some(Message::Error(report))) = parse(&packet, &header, true) else {
                     panic!("{reason:?} does not read")
                 };
-                assert_eq!((report.protocol, report.local, report.remote), (Protocol::Udp, local, remote));
+                let quoted = report.quoted;
+                assert_eq!((quoted.protocol, quoted.local, quoted.remote), (Protocol::Udp, local, remote));
+                assert_eq!((&packet[quoted.payload], report.offender), (b"data".as_slice(), router));
                 assert_eq!((report.error, report.fatal, report.mtu), (error, fatal, mtu), "{reason:?}");
             }
         }

@@ -1,16 +1,19 @@
 //! IP headers, version 4 and 6: what every protocol above needs of them and no more.
 //!
-//! Out: no fragments, neither made nor put together; no extension headers and no options made. A fragment and an
-//! IPv6 packet whose first header is not the transport's are told apart, so that the engine can count them.
+//! Out: no extension headers but the fragment header (`fragment`), and no options made. A fragment and an IPv6 packet
+//! whose first header is not the transport's are told apart, so that the engine can put the one together and count the
+//! other.
 #![forbid(unsafe_code)]
+
+pub mod fragment;
 
 use crate::link::Packet;
 use core::ops::Range;
 use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Packet, checksum};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Hop limit of what we send (RFC 1700, and Linux).
-const HOP_LIMIT: u8 = 64;
+/// Hop limit of what we send unless told otherwise (RFC 1700, and Linux).
+pub const HOP_LIMIT: u8 = 64;
 
 /// Numbers of protocols.
 const ICMP_V4: u8 = 1;
@@ -66,6 +69,40 @@ impl Protocol {
     }
 }
 
+/// How routers are to treat a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Treatment {
+    /// TTL of IPv4, hop limit of IPv6.
+    pub hop_limit: u8,
+    /// TOS of IPv4, traffic class of IPv6: DSCP and ECN (RFC 2474, RFC 3168).
+    pub traffic_class: u8,
+}
+
+impl Default for Treatment {
+    fn default() -> Treatment {
+        Treatment { hop_limit: HOP_LIMIT, traffic_class: 0 }
+    }
+}
+
+/// One for each version of IP: a socket of IPv6 that speaks IPv4 too has both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Versions<T> {
+    /// IPv4
+    pub v4: T,
+    /// IPv6
+    pub v6: T,
+}
+
+impl<T> Versions<T> {
+    /// That of the version of `address`.
+    pub const fn of(&self, address: IpAddr) -> &T {
+        match address {
+            IpAddr::V4(_) => &self.v4,
+            IpAddr::V6(_) => &self.v6,
+        }
+    }
+}
+
 /// What an IP header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -75,6 +112,8 @@ pub struct Header {
     pub destination: IpAddr,
     /// What the payload is.
     pub protocol: Protocol,
+    /// How it asks to be treated.
+    pub treatment: Treatment,
     /// Where the payload lies in the packet.
     pub payload: Range<usize>,
 }
@@ -118,8 +157,15 @@ pub fn parse_front(front: &[u8], length: usize, verify: bool) -> Result<Header, 
 
 #[inline(always)]
 fn parse_v4(packet: &[u8], length: usize, verify: bool) -> Result<Header, Fault> {
+    let header = parse_v4_whole(packet, length, verify)?;
+    // More fragments, or not the first.
+    if packet[6] & 0x3f | packet[7] != 0 { Err(Fault::Fragment) } else { Ok(header) }
+}
+
+/// The header of a packet or a fragment.
+fn parse_v4_whole(packet: &[u8], length: usize, verify: bool) -> Result<Header, Fault> {
     let words = packet.as_chunks().0.first_chunk().ok_or(Fault::Malformed)?;
-    let [lengths, fragment, protocol, source, destination] = words.map(u32::from_be_bytes);
+    let [lengths, _, protocol, source, destination] = words.map(u32::from_be_bytes);
     let header_length = (lengths >> 24 & 0x0f) as usize * 4;
     let total = (lengths & 0xffff) as usize;
     let header = packet.get(..header_length).ok_or(Fault::Malformed)?;
@@ -129,14 +175,11 @@ fn parse_v4(packet: &[u8], length: usize, verify: bool) -> Result<Header, Fault>
     if verify && checksum::data(header) != u16::MAX {
         return Err(Fault::Checksum);
     }
-    // More fragments, or not the first.
-    if fragment & 0x3fff != 0 {
-        return Err(Fault::Fragment);
-    }
     Ok(Header {
         source: IpAddr::V4(Ipv4Addr::from_bits(source)),
         destination: IpAddr::V4(Ipv4Addr::from_bits(destination)),
         protocol: Protocol::of((protocol >> 16) as u8, true),
+        treatment: Treatment { hop_limit: (protocol >> 24) as u8, traffic_class: (lengths >> 16) as u8 },
         payload: header_length..total,
     })
 }
@@ -151,11 +194,20 @@ fn parse_v6(packet: &[u8], length: usize) -> Result<Header, Fault> {
     if protocol == Protocol::Other(FRAGMENT_V6) {
         return Err(Fault::Fragment);
     }
-    let address = |at: usize| {
-        let octets = header[at..].first_chunk::<16>().expect("two addresses fill the header");
-        IpAddr::V6(Ipv6Addr::from(*octets))
-    };
-    Ok(Header { source: address(8), destination: address(24), protocol, payload: V6_HEADER..total })
+    let traffic_class = header[0] << 4 | header[1] >> 4;
+    Ok(Header {
+        source: v6_address(header, 8),
+        destination: v6_address(header, 24),
+        protocol,
+        treatment: Treatment { hop_limit: header[7], traffic_class },
+        payload: V6_HEADER..total,
+    })
+}
+
+/// The address at this place of a header that has both.
+fn v6_address(header: &[u8], at: usize) -> IpAddr {
+    let octets = header[at..].first_chunk::<16>().expect("two addresses fill the header");
+    IpAddr::V6(Ipv6Addr::from(*octets))
 }
 
 /// A packet from `source` to `destination`, of one family, with a header and `length` zero bytes of payload.
@@ -168,7 +220,7 @@ pub fn build(
     checksums: bool,
 ) -> Packet {
     let mut packet = vec![0; header_length(&source) + length];
-    write_header(&mut packet, source, destination, protocol, length, checksums);
+    write_header(&mut packet, source, destination, protocol, Treatment::default(), length, checksums);
     packet
 }
 
@@ -178,18 +230,19 @@ pub fn write_header(
     source: IpAddr,
     destination: IpAddr,
     protocol: Protocol,
+    treatment: Treatment,
     length: usize,
     checksums: bool,
 ) -> usize {
     match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let (header, _) = buffer.split_first_chunk_mut().expect("the caller has room for a header");
-            write_v4(header, source, destination, protocol, length, checksums);
+            write_v4(header, source, destination, protocol, treatment, length, checksums);
             V4_HEADER
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
             let (header, _) = buffer.split_first_chunk_mut().expect("the caller has room for a header");
-            write_v6(header, source, destination, protocol, length);
+            write_v6(header, source, destination, protocol, treatment, length);
             V6_HEADER
         }
         _ => unreachable!("addresses of two families in one packet"),
@@ -201,13 +254,16 @@ fn write_v4(
     source: Ipv4Addr,
     destination: Ipv4Addr,
     protocol: Protocol,
+    treatment: Treatment,
     length: usize,
     checksums: bool,
 ) {
+    let Treatment { hop_limit, traffic_class: tos } = treatment;
     let total = u32::from((V4_HEADER + length) as u16);
-    let carried = u32::from(HOP_LIMIT) << 24 | u32::from(protocol.number(true)) << 16;
+    let carried = u32::from(hop_limit) << 24 | u32::from(protocol.number(true)) << 16;
     // Version 4, five words; no identification, as it is not to be cut (RFC 6864 4.1): DF.
-    write_words(header, [0x4500_0000 | total, 0x4000, carried, source.to_bits(), destination.to_bits()]);
+    let first = 0x4500_0000 | u32::from(tos) << 16 | total;
+    write_words(header, [first, 0x4000, carried, source.to_bits(), destination.to_bits()]);
     if checksums {
         Ipv4Packet::new_unchecked(header).fill_checksum();
     }
@@ -226,11 +282,14 @@ fn write_v6(
     source: Ipv6Addr,
     destination: Ipv6Addr,
     protocol: Protocol,
+    treatment: Treatment,
     length: usize,
 ) {
     let [length_high, length_low] = (length as u16).to_be_bytes();
     let protocol = protocol.number(false);
-    header[..8].copy_from_slice(&[0x60, 0, 0, 0, length_high, length_low, protocol, HOP_LIMIT]);
+    let Treatment { hop_limit, traffic_class } = treatment;
+    let (first, second) = (0x60 | traffic_class >> 4, traffic_class << 4);
+    header[..8].copy_from_slice(&[first, second, 0, 0, length_high, length_low, protocol, hop_limit]);
     header[8..24].copy_from_slice(&source.octets());
     header[24..].copy_from_slice(&destination.octets());
 }

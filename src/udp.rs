@@ -1,11 +1,11 @@
 //! UDP datagrams (RFC 768): read from packets and put into them. Who gets one is the engine's question.
 #![forbid(unsafe_code)]
 
-use crate::ip::{self, Fault, Header, Protocol};
+use crate::ip::{self, Fault, Header, Protocol, Treatment};
 use crate::link::Packet;
 use core::ops::Range;
 use smoltcp::wire::UdpPacket;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Length of the header.
 pub const HEADER_LENGTH: usize = 8;
@@ -47,18 +47,27 @@ pub fn parse(packet: &[u8], header: &Header, verify: bool) -> Result<Arrived, Fa
     })
 }
 
-/// The largest payload that a packet of `mtu` bytes carries to `address`.
-pub fn payload_max(mtu: usize, address: &IpAddr) -> usize {
-    mtu.min(usize::from(u16::MAX)).saturating_sub(ip::header_length(address) + HEADER_LENGTH)
+/// The packet that carries `payload` between two addresses of one family. Its length is at most what the family's length
+/// field can say.
+pub fn build(source: SocketAddr, destination: SocketAddr, payload: &[u8], checksums: bool) -> Packet {
+    build_treated(source, destination, Treatment::default(), payload, checksums)
 }
 
-/// The packet that carries `payload`, of at most `payload_max` bytes, between two addresses of one family.
-pub fn build(source: SocketAddr, destination: SocketAddr, payload: &[u8], checksums: bool) -> Packet {
+/// `build` of a packet that asks to be treated as given.
+pub fn build_treated(
+    source: SocketAddr,
+    destination: SocketAddr,
+    treatment: Treatment,
+    payload: &[u8],
+    checksums: bool,
+) -> Packet {
     let length = HEADER_LENGTH + payload.len();
-    let mut packet = ip::build(source.ip(), destination.ip(), Protocol::Udp, length, checksums);
-    let offset = packet.len() - length;
-    packet[offset + HEADER_LENGTH..].copy_from_slice(payload);
-    let mut udp = UdpPacket::new_unchecked(&mut packet[offset..]);
+    let start = ip::header_length(&source.ip());
+    let mut packet = Packet::with_capacity(start + length);
+    packet.resize(start + HEADER_LENGTH, 0);
+    packet.extend_from_slice(payload);
+    ip::write_header(&mut packet, source.ip(), destination.ip(), Protocol::Udp, treatment, length, checksums);
+    let mut udp = UdpPacket::new_unchecked(&mut packet[start..]);
     udp.set_src_port(source.port());
     udp.set_dst_port(destination.port());
     udp.set_len(length as u16);

@@ -173,7 +173,7 @@ impl Bridge {
                 unix::bind(&near, &self.near_name(id, domain, kind))?;
                 (near, Role::Idle)
             }
-            Kind::Datagram => {
+            Kind::Datagram | Kind::Echo => {
                 let (near, datagram) = Datagram::open(&self.near_name(id, domain, kind), flags)?;
                 self.interest.add(datagram.far(), id.0, EventFlags::IN)?;
                 (near, Role::Datagram(datagram))
@@ -384,7 +384,7 @@ impl Bridge {
         let kind = match (&socket.role, socket.kind) {
             (Role::Stream(_) | Role::Ended(_), _) => return false,
             (_, Kind::Stream) => SocketType::STREAM,
-            (_, Kind::Datagram) => SocketType::DGRAM,
+            (_, Kind::Datagram | Kind::Echo) => SocketType::DGRAM,
         };
         let name = self.near_name(id, socket.domain, socket.kind);
         unix::socket(kind, SocketFlags::CLOEXEC).and_then(|probe| unix::bind(&probe, &name)).is_ok()

@@ -108,8 +108,8 @@ pub enum Progress {
 pub fn connect(identity: &Identity, address: &[u8]) -> Result<Progress> {
     let to = address::parse(address, identity.domain)?;
     let to = match (identity.kind, to) {
-        (Kind::Datagram, Given::Unspecified) => None,
-        (Kind::Datagram, Given::Address(to)) => Some(to),
+        (Kind::Datagram | Kind::Echo, Given::Unspecified) => None,
+        (Kind::Datagram | Kind::Echo, Given::Address(to)) => Some(to),
         (Kind::Stream, Given::Unspecified) => {
             return Err(refused("connect(AF_UNSPEC) of a stream", Error::NotSupported));
         }

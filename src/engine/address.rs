@@ -67,6 +67,17 @@ impl Random {
         self.hash(("timestamps", tuple.local.ip(), tuple.remote.ip())) as u32
     }
 
+    /// What the identification of a packet in fragments is: never 0.
+    pub(super) fn identification(&mut self) -> u32 {
+        let [high, low] = [0; 2].map(|_: u32| self.below(0xffff) + 1);
+        high << 16 | low
+    }
+
+    /// What chooses among the sockets that share a port by SO_REUSEPORT.
+    pub(super) fn spread(&self, tuple: &FourTuple) -> u32 {
+        self.hash(("spread", tuple)) as u32
+    }
+
     /// Where the search for an ephemeral port starts, by destination.
     pub(super) fn port_offset(&self, local: IpAddr, remote: SocketAddr) -> u32 {
         self.hash(("port", local, remote)) as u32
@@ -117,6 +128,11 @@ impl Engine {
             || self.settings.addresses.iter().any(|(own, prefix)| {
                 ip::subnet_broadcast(*own, *prefix) == Some(address) && IpAddr::V4(address) != *own
             })
+    }
+
+    /// Whether `address` is not one host's: everybody, or a group.
+    pub(super) fn is_for_many(&self, address: IpAddr) -> bool {
+        address.is_multicast() || self.is_broadcast(address)
     }
 
     /// The address that a packet to `remote` comes from when its socket has none (RFC 1122 3.3.4.3).

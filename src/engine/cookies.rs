@@ -61,10 +61,8 @@ impl Engine {
         if segment.syn || segment.rst || segment.acknowledgement.is_none() {
             return false;
         }
-        let (to, tuple) = (segment.destination, FourTuple::of(segment));
-        let Some(id) = self.stream_ports.lookup(to.port(), to.ip(), |claim| claim.listening) else {
-            return false;
-        };
+        let tuple = FourTuple::of(segment);
+        let Some(id) = self.listener(&tuple) else { return false };
         let offset = self.random.timestamp_offset(&tuple);
         let Engine { sockets, cookies, .. } = self;
         let Some(listener) = sockets.listener_mut(id).filter(|listener| listener.expects_cookies(now)) else {

@@ -1,36 +1,162 @@
-//! Datagram sockets: peers, sending, and who gets what arrives.
+//! Datagram sockets of UDP: peers, and who gets what arrives.
 //!
 //! A datagram goes to the socket connected to its sender, else to the one bound to its very destination, else to one
-//! bound to any; a broadcast to all that are bound. No fragments: what does not fit the MTU is EMSGSIZE.
+//! bound to any; of several with SO_REUSEPORT to one by a hash. What was sent to everybody or to a group goes to all that
+//! are bound to the port and want it (`multicast.rs`). Of a socket of ICMP (`echo.rs`) the identifier is the port.
 #![forbid(unsafe_code)]
 
 use super::address::FourTuple;
+use super::multicast::Membership;
+use super::reports::ErrorReport;
 use super::socket::Bound;
-use super::{Datagram, Engine, LOOPBACK_MTU, SocketId};
+use super::{Domain, Engine, Path, PathMtuDiscovery, SocketId};
 use crate::error::{Error, Result};
-use crate::icmp::Report;
+use crate::icmp;
+use crate::ip::{Fault, Header, Protocol, Treatment, Versions};
 use crate::time::Instant;
-use crate::udp::{self, Arrived};
+use crate::udp;
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 /// Linux's rmem_default. Each datagram counts a little more than its payload, as there.
 const RECEIVE_BUFFER_BYTES: usize = 212_992;
 const DATAGRAM_OVERHEAD_BYTES: usize = 256;
 
+/// A datagram that arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// Who sent it, in the form of the socket's domain.
+    pub from: SocketAddr,
+    /// Where it was sent to: an address of ours, everybody, or a group.
+    pub to: SocketAddr,
+    /// The address of ours that an answer would come from, in the same form (ipi_spec_dst of IP_PKTINFO).
+    pub local: IpAddr,
+    /// The interface it came to (ipi_ifindex).
+    pub path: Path,
+    /// TTL and TOS, or hop limit and traffic class.
+    pub treatment: Treatment,
+    /// Its payload; of an echo reply the whole message, with the ICMP header.
+    pub payload: Vec<u8>,
+}
+
+/// What a datagram socket has beside what every socket has.
+pub(super) struct Datagrams {
+    /// UDP, or ICMP: an echo socket.
+    pub(super) protocol: Protocol,
+    /// Where it is connected to, and from where.
+    pub(super) tuple: Option<FourTuple>,
+    /// The program bound it: it stays bound when it has no peer any more.
+    pub(super) bound_by_caller: bool,
+    pub(super) options: Versions<DatagramOptions>,
+    pub(super) memberships: Vec<Membership>,
+    queue: VecDeque<Datagram>,
+    pub(super) reports: VecDeque<ErrorReport>,
+    /// What both queues hold.
+    queued_bytes: usize,
+    /// What they may hold.
+    pub(super) queued_max: usize,
+}
+
+/// What can be set of a datagram socket for each version of IP.
+#[derive(Clone, Copy)]
+pub(super) struct DatagramOptions {
+    /// IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS
+    pub(super) multicast_hops: u8,
+    /// IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP
+    pub(super) multicast_loop: bool,
+    /// IP_MULTICAST_IF, IPV6_MULTICAST_IF; None is the link.
+    pub(super) multicast_path: Option<Path>,
+    /// IP_MULTICAST_ALL, IPV6_MULTICAST_ALL
+    pub(super) multicast_all: bool,
+    /// IP_RECVERR, IPV6_RECVERR
+    pub(super) reports: bool,
+    /// IP_MTU_DISCOVER, IPV6_MTU_DISCOVER
+    pub(super) discovery: PathMtuDiscovery,
+}
+
+impl Default for DatagramOptions {
+    /// Linux's, in ip(7) and ipv6(7).
+    fn default() -> DatagramOptions {
+        DatagramOptions {
+            multicast_hops: 1,
+            multicast_loop: true,
+            multicast_path: None,
+            multicast_all: true,
+            reports: false,
+            discovery: PathMtuDiscovery::Want,
+        }
+    }
+}
+
+impl Datagrams {
+    pub(super) fn new(protocol: Protocol, domain: Domain) -> Datagrams {
+        let mut options = Versions::<DatagramOptions>::default();
+        // What Linux's sockets of IPv6 begin with: inet6_create leaves it off.
+        options.v4.multicast_all = domain == Domain::V4;
+        Datagrams {
+            protocol,
+            tuple: None,
+            bound_by_caller: false,
+            options,
+            memberships: Vec::new(),
+            queue: VecDeque::new(),
+            reports: VecDeque::new(),
+            queued_bytes: 0,
+            queued_max: RECEIVE_BUFFER_BYTES,
+        }
+    }
+
+    pub(super) fn is_udp(&self) -> bool {
+        self.protocol == Protocol::Udp
+    }
+
+    /// SO_RCVBUF: Linux allows twice what was asked for, its own overhead counted (socket(7)).
+    pub(super) fn set_buffer(&mut self, bytes: Option<usize>) {
+        self.queued_max = bytes.map_or(RECEIVE_BUFFER_BYTES, |bytes| bytes.saturating_mul(2));
+    }
+
+    /// Counts something of `length` bytes in, if there is room.
+    pub(super) fn reserve(&mut self, length: usize) -> bool {
+        let size = length + DATAGRAM_OVERHEAD_BYTES;
+        // One always fits: Linux looks at what is there already.
+        let fits = self.queued_bytes == 0 || self.queued_bytes + size <= self.queued_max;
+        if fits {
+            self.queued_bytes += size;
+        }
+        fits
+    }
+
+    pub(super) fn free(&mut self, length: usize) {
+        self.queued_bytes -= length + DATAGRAM_OVERHEAD_BYTES;
+    }
+}
+
+/// A datagram on its way to sockets.
+#[derive(Clone, Copy)]
+pub(super) struct Delivery<'a> {
+    pub(super) source: SocketAddr,
+    pub(super) destination: SocketAddr,
+    /// The interface it came to.
+    pub(super) path: Path,
+    pub(super) treatment: Treatment,
+    pub(super) payload: &'a [u8],
+}
+
 impl Engine {
     pub(super) fn connect_datagram(&mut self, id: SocketId, remote: SocketAddr, now: Instant) -> Result<()> {
-        let address = self.datagram_source(id, remote.ip())?;
         let socket = self.sockets.find(id).ok_or(Error::BadDescriptor)?;
         if self.is_broadcast(remote.ip()) && !socket.broadcast {
             return Err(Error::PermissionDenied);
         }
+        let route = self.route(id, remote.ip(), &Default::default())?;
         let port = self.port_of(id, now)?;
-        let tuple = FourTuple { local: SocketAddr::new(address, port), remote };
+        let tuple = FourTuple { local: SocketAddr::new(route.source, port), remote };
         self.dissociate(id);
         let Some(datagrams) = self.sockets.datagrams_mut(id) else { return Err(Error::BadDescriptor) };
-        datagrams.peer = Some(remote);
         datagrams.tuple = Some(tuple);
-        self.associations.insert(&tuple, id);
+        if datagrams.is_udp() {
+            self.associations.insert(&tuple, id);
+        }
         Ok(())
     }
 
@@ -39,8 +165,7 @@ impl Engine {
         self.dissociate(id);
         let datagrams = self.sockets.datagrams_mut(id).ok_or(Error::InvalidArgument)?;
         if !datagrams.bound_by_caller {
-            let bound = self.sockets.find_mut(id).and_then(|socket| socket.bound.take());
-            self.datagram_ports.unbind(bound, id);
+            self.unbind(id);
         }
         Ok(())
     }
@@ -48,27 +173,24 @@ impl Engine {
     /// Takes the peer away.
     pub(super) fn dissociate(&mut self, id: SocketId) {
         let Some(datagrams) = self.sockets.datagrams_mut(id) else { return };
-        datagrams.peer = None;
-        if let Some(tuple) = datagrams.tuple.take()
-            && self.associations.get(&tuple) == Some(&id)
-        {
-            self.associations.remove(&tuple);
+        let Some(tuple) = datagrams.tuple.take().filter(|_| datagrams.is_udp()) else { return };
+        if self.associations.get(&tuple) != Some(&id) {
+            return;
+        }
+        self.associations.remove(&tuple);
+        // Another that shares the port may have the same peer.
+        let mut others = self.datagram_ports.everyone(tuple.local.port(), tuple.local.ip());
+        if let Some(heir) = others.find(|other| self.tuple_of(*other) == Some(tuple)) {
+            self.associations.insert(&tuple, heir);
         }
     }
 
-    /// The address that datagrams to `remote` come from.
-    fn datagram_source(&self, id: SocketId, remote: IpAddr) -> Result<IpAddr> {
-        let socket = self.sockets.find(id).ok_or(Error::BadDescriptor)?;
-        match socket.bound.and_then(|bound| bound.address) {
-            Some(address) if address.is_ipv4() != remote.is_ipv4() => Err(Error::NetworkUnreachable),
-            Some(address) if address.is_loopback() && !self.is_local(remote) => Err(Error::InvalidArgument),
-            Some(address) if !address.is_multicast() && !self.is_broadcast(address) => Ok(address),
-            _ => self.source_for(remote),
-        }
+    fn tuple_of(&self, id: SocketId) -> Option<FourTuple> {
+        self.sockets.datagrams(id)?.tuple
     }
 
     /// The port that the socket is bound to; an ephemeral one now, if none.
-    fn port_of(&mut self, id: SocketId, now: Instant) -> Result<u16> {
+    pub(super) fn port_of(&mut self, id: SocketId, now: Instant) -> Result<u16> {
         let socket = self.sockets.find(id).ok_or(Error::BadDescriptor)?;
         if let Some(Bound { port, .. }) = socket.bound {
             return Ok(port);
@@ -77,112 +199,104 @@ impl Engine {
         Ok(self.sockets.find(id).and_then(|socket| socket.bound).expect("bound above").port)
     }
 
-    /// sendto(2): to `to`, or to the peer. Binds to an ephemeral port at need. EDESTADDRREQ, EMSGSIZE,
-    /// ENETUNREACH, EACCES (broadcast), ENOBUFS, and a pending ICMP error first (ECONNREFUSED). A datagram
-    /// that the MTU cannot carry is EMSGSIZE: there is no fragmentation.
-    pub fn send_to(
-        &mut self,
-        id: SocketId,
-        to: Option<SocketAddr>,
-        payload: &[u8],
-        now: Instant,
-    ) -> Result<()> {
-        if let Some(error) = self.take_error(id) {
-            return Err(error);
-        }
-        let remote = self.datagram_destination(id, to)?;
-        let source = self.datagram_source(id, remote.ip())?;
-        let mtu = if self.is_local(remote.ip()) { LOOPBACK_MTU } else { self.settings.mtu };
-        if payload.len() > udp::payload_max(mtu, &remote.ip()) {
-            return Err(Error::MessageTooLong);
-        }
-        let source = SocketAddr::new(source, self.port_of(id, now)?);
-        let packet = udp::build(source, remote, payload, self.settings.checksums);
-        if !self.send(packet, remote.ip()) {
-            return Err(Error::NoBuffers);
-        }
-        self.counters.datagrams_sent += 1;
-        Ok(())
-    }
-
-    fn datagram_destination(&self, id: SocketId, to: Option<SocketAddr>) -> Result<SocketAddr> {
-        let socket = self.sockets.find(id).ok_or(Error::BadDescriptor)?;
-        let mut remote = match to {
-            Some(to) => socket.wire_address(to)?,
-            None => socket.peer().ok_or(Error::DestinationRequired)?,
-        };
-        if remote.port() == 0 {
-            return Err(Error::InvalidArgument);
-        }
-        if remote.ip().is_unspecified() {
-            remote.set_ip(super::address::loopback(remote.ip()));
-        }
-        if self.is_broadcast(remote.ip()) && !socket.broadcast {
-            return Err(Error::PermissionDenied);
-        }
-        Ok(remote)
-    }
-
     /// The next datagram that arrived; bounded by the receive buffer, later ones are dropped and counted.
     pub fn receive_from(&mut self, id: SocketId) -> Option<Datagram> {
         let datagrams = self.sockets.datagrams_mut(id)?;
         let datagram = datagrams.queue.pop_front()?;
-        datagrams.queued_bytes -= datagram.payload.len() + DATAGRAM_OVERHEAD_BYTES;
+        datagrams.free(datagram.payload.len());
         Some(datagram)
     }
 
-    /// Whether some socket was there to get it.
-    pub(super) fn deliver_to_one(&mut self, packet: &[u8], arrived: &Arrived) -> bool {
-        let tuple = FourTuple { local: arrived.destination, remote: arrived.source };
-        let unconnected = |id| {
-            let socket = self.sockets.find(id);
-            socket.is_some_and(|socket| socket.peer().is_none())
+    pub(super) fn take_datagram(
+        &mut self,
+        packet: &[u8],
+        header: &Header,
+        verify: bool,
+        now: Instant,
+    ) -> Result<(), Fault> {
+        let arrived = udp::parse(packet, header, verify)?;
+        self.counters.datagrams_received += 1;
+        let delivery = Delivery {
+            source: arrived.source,
+            destination: arrived.destination,
+            path: Path::of(header.destination),
+            treatment: header.treatment,
+            payload: &packet[arrived.payload],
         };
-        let to = arrived.destination;
-        let found = self
-            .associations
-            .get(&tuple)
-            .copied()
-            .or_else(|| self.datagram_ports.lookup(to.port(), to.ip(), |claim| unconnected(claim.id)));
+        let delivered = if self.is_for_many(header.destination) {
+            self.deliver_to_all(&delivery)
+        } else {
+            self.deliver_to_one(&delivery)
+        };
+        if !delivered {
+            self.counters.dropped += 1;
+            self.send_unreachable(icmp::Unreachable::Port, packet, header, now);
+        }
+        Ok(())
+    }
+
+    /// Whether some socket was there to get it.
+    fn deliver_to_one(&mut self, delivery: &Delivery<'_>) -> bool {
+        let tuple = FourTuple { local: delivery.destination, remote: delivery.source };
+        let found = self.datagram_socket(&tuple);
         if let Some(id) = found {
-            self.queue_datagram(id, packet, arrived);
+            self.queue_datagram(id, delivery);
         }
         found.is_some()
     }
 
-    pub(super) fn deliver_to_all(&mut self, packet: &[u8], arrived: &Arrived) -> bool {
-        let to = arrived.destination;
-        let everyone: Vec<SocketId> = self.datagram_ports.everyone(to.port(), to.ip()).collect();
-        for id in &everyone {
-            let peer = self.sockets.find(*id).and_then(|socket| socket.peer());
-            if peer.is_none_or(|peer| peer == arrived.source) {
-                self.queue_datagram(*id, packet, arrived);
-            }
-        }
-        !everyone.is_empty()
+    /// The socket of UDP that gets what comes from `tuple.remote` to `tuple.local`.
+    pub(super) fn datagram_socket(&self, tuple: &FourTuple) -> Option<SocketId> {
+        let unconnected = |id| self.tuple_of(id).is_none();
+        let connected = self.associations.get(tuple).copied();
+        connected.or_else(|| {
+            let to = tuple.local;
+            let spread = || self.random.spread(tuple);
+            self.datagram_ports.lookup(to.port(), to.ip(), |claim| unconnected(claim.id), spread)
+        })
     }
 
-    fn queue_datagram(&mut self, id: SocketId, packet: &[u8], arrived: &Arrived) {
+    /// Gives it to everybody who is bound to the port and wants it. Whether there was anybody.
+    pub(super) fn deliver_to_all(&mut self, delivery: &Delivery<'_>) -> bool {
+        let to = delivery.destination;
+        let bound = self.datagram_ports.everyone(to.port(), to.ip());
+        let takers: Vec<SocketId> = bound.filter(|id| self.wants(*id, delivery)).collect();
+        for id in &takers {
+            self.queue_datagram(*id, delivery);
+        }
+        !takers.is_empty()
+    }
+
+    /// Whether a socket wants what was sent to everybody or to a group. One that is connected is bound to the address of
+    /// ours that its datagrams come from (ip4_datagram_connect).
+    fn wants(&self, id: SocketId, delivery: &Delivery<'_>) -> bool {
+        let Some(socket) = self.sockets.find(id) else { return false };
+        let Some(datagrams) = self.sockets.datagrams(id) else { return false };
+        let to = delivery.destination.ip();
+        let from_peer = datagrams.tuple.is_none_or(|tuple| {
+            let bound = socket.bound.and_then(|bound| bound.address).unwrap_or(tuple.local.ip());
+            tuple.remote == delivery.source && bound == to
+        });
+        from_peer && (!to.is_multicast() || datagrams.admits(to, delivery.source.ip(), delivery.path))
+    }
+
+    pub(super) fn queue_datagram(&mut self, id: SocketId, delivery: &Delivery<'_>) {
+        let Delivery { source, destination, path, treatment, payload } = *delivery;
+        let local = if self.is_for_many(destination.ip()) {
+            self.source_on(path, destination.ip()).unwrap_or(destination.ip())
+        } else {
+            destination.ip()
+        };
         let Some(socket) = self.sockets.find(id) else { return };
-        let (from, to) = (socket.present(arrived.source), socket.present(arrived.destination));
+        let (from, to) = (socket.present(source), socket.present(destination));
+        let local = socket.present(SocketAddr::new(local, 0)).ip();
         let Some(datagrams) = self.sockets.datagrams_mut(id) else { return };
-        let payload = &packet[arrived.payload.clone()];
-        let size = payload.len() + DATAGRAM_OVERHEAD_BYTES;
-        if datagrams.queued_bytes + size > RECEIVE_BUFFER_BYTES {
+        if !datagrams.reserve(payload.len()) {
             self.counters.dropped += 1;
             return;
         }
-        datagrams.queued_bytes += size;
-        datagrams.queue.push_back(Datagram { from, to, payload: payload.to_vec() });
+        let payload = payload.to_vec();
+        datagrams.queue.push_back(Datagram { from, to, local, path, treatment, payload });
         self.announce(id);
-    }
-
-    /// An ICMP error about a datagram: the socket connected to where it went hears of it, if it is fatal (Linux).
-    pub(super) fn fail_association(&mut self, tuple: &FourTuple, report: &Report) {
-        let Some(id) = self.associations.get(tuple).copied().filter(|_| report.fatal) else { return };
-        if let Some(socket) = self.sockets.find_mut(id) {
-            socket.error = Some(report.error);
-            self.announce(id);
-        }
     }
 }

@@ -16,7 +16,7 @@ use super::time_wait::Entry;
 use super::{Domain, Engine, Incoming, Path, Refusal, SocketId};
 use crate::error::{Error, Result};
 use crate::icmp::Unreachable;
-use crate::ip::{Header, Protocol};
+use crate::ip::{Header, Protocol, Treatment};
 use crate::tcp::{Connection, Segment};
 use crate::time::Instant;
 
@@ -186,7 +186,13 @@ impl Engine {
             Refusal::HostUnreachable => Unreachable::Host,
         };
         let (from, to) = (offer.segment.source.ip(), offer.segment.destination.ip());
-        let header = Header { source: from, destination: to, protocol: Protocol::Tcp, payload: 0..0 };
+        let header = Header {
+            source: from,
+            destination: to,
+            protocol: Protocol::Tcp,
+            treatment: Treatment::default(),
+            payload: 0..0,
+        };
         self.send_unreachable(reason, &offer.quote, &header, now);
     }
 
@@ -219,12 +225,18 @@ impl Engine {
         after: Option<Entry>,
         now: Instant,
     ) {
-        let to = segment.destination;
-        match self.stream_ports.lookup(to.port(), to.ip(), |claim| claim.listening) {
+        match self.listener(&FourTuple::of(&segment)) {
             Some(listener) => self.take_request_for(listener, &segment, path, after, now),
             None if self.settings.offer_incoming => self.offer(packet, segment, path),
             None => self.refuse_segment(&segment),
         }
+    }
+
+    /// Who listens for the connection `tuple`: of several with SO_REUSEPORT always the same one.
+    pub(super) fn listener(&self, tuple: &FourTuple) -> Option<SocketId> {
+        let to = tuple.local;
+        let spread = || self.random.spread(tuple);
+        self.stream_ports.lookup(to.port(), to.ip(), |claim| claim.listening, spread)
     }
 
     fn take_request_for(

@@ -6,7 +6,9 @@
 //!   packet ──► IP, checksum, ours? ─► by 4-tuple      ├─► ready ──► one packet a turn ──► packet
 //!                      │    │         listener.rs     │      ▲          │
 //!                      │    │         time_wait.rs ───┤      │          │ to an address of ours:
-//!                      │    └───────► datagram.rs ────┘   timers.rs     ▼ round again, not out
+//!                      │    ├───────► datagram.rs ────┘   timers.rs     ▼ round again, not out
+//!                      │    ├───────► echo.rs                          │
+//!                      │    └───────► reports.rs: ICMP's errors        │
 //!                      └◄─────────────────────────────────────────── looped
 //! ```
 //!
@@ -16,19 +18,28 @@
 //! one segment at a time from the connections on that ring, in turn; one that has nothing more to send leaves the
 //! ring and has its deadline noted. So a packet costs the same with one connection as with ten thousand.
 //!
-//! Limits: no fragments in or out; no multicast groups; extension headers of IPv6 are not read; one MTU for the link.
+//! There are two interfaces (`Path`): the loopback, on which nothing leaves, and the link.
+//!
+//! Limits: routers are not told of multicast groups; of IPv6's extension headers only the fragment header is read; one MTU
+//! for the link.
 #![forbid(unsafe_code)]
 
 mod address;
 mod cookies;
 mod counters;
 mod datagram;
+mod echo;
 mod inspection;
+mod interfaces;
 mod listener;
+mod multicast;
 mod options;
 mod path_mtu;
 mod ports;
+mod reassembly;
 mod receive;
+mod reports;
+mod send;
 mod socket;
 mod stream;
 mod time_wait;
@@ -38,19 +49,26 @@ mod tuples;
 
 pub use crate::tcp::KeepAlive;
 pub use counters::Counters;
+pub use datagram::Datagram;
 pub use inspection::Inspection;
+pub use interfaces::{Interface, Path};
 pub use options::SocketOption;
+pub use reports::{ErrorReport, Origin};
+pub use send::{Control, PathMtuDiscovery};
 
 use crate::error::{Error, Result};
+use crate::ip::Protocol;
 use crate::link::Packet;
 use crate::tcp::cookie::Jar;
 use crate::tcp::{self, Context, PathSettings};
 use crate::time::Instant;
+use datagram::Datagrams;
 use path_mtu::PathMtus;
 use ports::Ports;
+use reassembly::Reassembly;
 use serde::{Deserialize, Serialize};
 use socket::{Body, Sockets, Stream};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use time_wait::TimeWaits;
 use timers::Timers;
@@ -60,13 +78,15 @@ use tuples::{Keyed, Tuples};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SocketId(pub u64);
 
-/// Stream (TCP) or datagram (UDP).
+/// Stream (TCP), datagram (UDP) or echo (ICMP).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// SOCK_STREAM: TCP
     Stream,
     /// SOCK_DGRAM: UDP
     Datagram,
+    /// SOCK_DGRAM of IPPROTO_ICMP, IPPROTO_ICMPV6: echo requests and their replies
+    Echo,
 }
 
 /// AF_INET or AF_INET6. A V6 socket without IPV6_V6ONLY speaks IPv4 too, by v4-mapped addresses:
@@ -117,17 +137,6 @@ pub enum StreamState {
     Ended,
 }
 
-/// A datagram that arrived.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Datagram {
-    /// Who sent it, in the form of the socket's domain.
-    pub from: SocketAddr,
-    /// The address of ours it was sent to.
-    pub to: SocketAddr,
-    /// Its payload.
-    pub payload: Vec<u8>,
-}
-
 /// A connection request that no listener took (`Settings::offer_incoming`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Incoming {
@@ -152,15 +161,6 @@ pub enum Refusal {
     Silence,
 }
 
-/// Which way packets of a connection go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Path {
-    /// Over the link.
-    Link,
-    /// To ourselves.
-    Loopback,
-}
-
 /// Largest packet that goes round inside, where nothing bounds it but the length field.
 const LOOPBACK_MTU: usize = 65535;
 
@@ -182,6 +182,11 @@ pub struct Engine {
     associations: Tuples<SocketId>,
     stream_ports: Ports,
     datagram_ports: Ports,
+    /// Identifiers of echo sockets.
+    echo_ports: Ports,
+    /// Members of multicast groups on an interface, counted.
+    groups: HashMap<(IpAddr, Path), usize>,
+    reassembly: Reassembly,
     time_waits: TimeWaits,
     path_mtus: PathMtus,
     cookies: Jar,
@@ -220,6 +225,9 @@ impl Engine {
             associations: Tuples::new(&keyed),
             stream_ports: Ports::default(),
             datagram_ports: Ports::default(),
+            echo_ports: Ports::default(),
+            groups: HashMap::new(),
+            reassembly: Reassembly::default(),
             time_waits: TimeWaits::new(&keyed),
             path_mtus: PathMtus::new(&keyed),
             cookies: Jar::new(random.key("cookies")),
@@ -263,9 +271,16 @@ impl Engine {
     pub fn open(&mut self, domain: Domain, kind: Kind) -> SocketId {
         let body = match kind {
             Kind::Stream => Body::Stream(Stream::Fresh),
-            Kind::Datagram => Body::Datagram(Box::default()),
+            Kind::Datagram => Body::Datagram(Box::new(Datagrams::new(Protocol::Udp, domain))),
+            Kind::Echo => Body::Datagram(Box::new(Datagrams::new(Protocol::Icmp, domain))),
         };
-        self.sockets.insert(domain, body)
+        let id = self.sockets.insert(domain, body);
+        if let Some(socket) = self.sockets.find_mut(id) {
+            // Each version has an ICMP of its own. Linux sets SO_REUSEADDR on echo sockets (INET_PROTOSW_REUSE).
+            socket.v6_only = kind == Kind::Echo && domain == Domain::V6;
+            socket.reuse.address = kind == Kind::Echo;
+        }
+        id
     }
 
     /// bind(2): EINVAL when bound already, EADDRINUSE, EADDRNOTAVAIL. Port 0 picks one (RFC 6056).
@@ -298,7 +313,11 @@ impl Engine {
         self.expire_time_waits(now);
         let socket = self.sockets.find_mut(id).ok_or(Error::BadDescriptor)?;
         let claim = socket.claim(address);
-        let ports = if socket.is_stream() { &mut self.stream_ports } else { &mut self.datagram_ports };
+        let ports = match &socket.body {
+            Body::Stream(_) => &mut self.stream_ports,
+            Body::Datagram(datagrams) if datagrams.is_udp() => &mut self.datagram_ports,
+            Body::Datagram(_) => &mut self.echo_ports,
+        };
         let port = match port {
             0 => ports.ephemeral(&mut self.random, &claim).ok_or(Error::AddressInUse)?,
             port if ports.conflicts(port, &claim) => return Err(Error::AddressInUse),
@@ -307,6 +326,21 @@ impl Engine {
         ports.bind(port, claim);
         socket.bound = Some(socket::Bound { address, port });
         Ok(())
+    }
+
+    /// The ports among which that of `id` is.
+    fn ports_of(&mut self, id: SocketId) -> &mut Ports {
+        match self.sockets.find(id) {
+            Some(socket) if socket.is_echo() => &mut self.echo_ports,
+            Some(socket) if !socket.is_stream() => &mut self.datagram_ports,
+            _ => &mut self.stream_ports,
+        }
+    }
+
+    /// Gives the port of `id` back.
+    fn unbind(&mut self, id: SocketId) {
+        let bound = self.sockets.find_mut(id).and_then(|socket| socket.bound.take());
+        self.ports_of(id).unbind(bound, id);
     }
 
     /// getsockname(2): the wildcard address and port 0 before bind. None for an id that is gone.
@@ -345,18 +379,15 @@ impl Engine {
     /// on without an owner until it is done, within limits; unread data, or `abort` before, makes it RST.
     /// A listener's queue is reset. The id is gone for the caller.
     pub fn release(&mut self, id: SocketId, now: Instant) {
-        let Some(socket) = self.sockets.find_mut(id).filter(|socket| socket.is_known()) else { return };
-        let bound = socket.bound.take();
-        match &mut socket.body {
-            Body::Datagram(_) => {
-                self.datagram_ports.unbind(bound, id);
-                self.dissociate(id);
-                self.sockets.remove(id);
-            }
-            Body::Stream(_) => {
-                self.stream_ports.unbind(bound, id);
-                self.release_stream(id, now);
-            }
+        let Some(socket) = self.sockets.find(id).filter(|socket| socket.is_known()) else { return };
+        let stream = socket.is_stream();
+        self.unbind(id);
+        if stream {
+            self.release_stream(id, now);
+        } else {
+            self.dissociate(id);
+            self.leave_groups(id);
+            self.sockets.remove(id);
         }
     }
 

@@ -1,8 +1,11 @@
 //! Options of sockets that change what the engine does.
 #![forbid(unsafe_code)]
 
-use super::{Engine, SocketId};
+use super::datagram::Datagrams;
+use super::socket::Body;
+use super::{Domain, Engine, Path, PathMtuDiscovery, SocketId};
 use crate::error::{Error, Result};
+use crate::ip::{self, Versions};
 use crate::tcp::{Algorithm, KeepAlive, Options};
 use crate::time::Instant;
 use core::time::Duration;
@@ -13,10 +16,28 @@ use core::time::Duration;
 pub enum SocketOption {
     /// SO_REUSEADDR
     ReuseAddress(bool),
+    /// SO_REUSEPORT
+    ReusePort(bool),
     /// IPV6_V6ONLY
     V6Only(bool),
     /// SO_BROADCAST
     Broadcast(bool),
+    /// IP_TTL, IPV6_UNICAST_HOPS
+    HopLimit(Domain, Option<u8>),
+    /// IP_TOS, IPV6_TCLASS
+    TrafficClass(Domain, u8),
+    /// IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS
+    MulticastHops(Domain, u8),
+    /// IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP
+    MulticastLoop(Domain, bool),
+    /// IP_MULTICAST_IF, IPV6_MULTICAST_IF
+    MulticastPath(Domain, Option<Path>),
+    /// IP_MULTICAST_ALL, IPV6_MULTICAST_ALL
+    MulticastAll(Domain, bool),
+    /// IP_RECVERR, IPV6_RECVERR, of datagram sockets
+    ReceiveErrors(Domain, bool),
+    /// IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, of datagram sockets
+    PathMtuDiscovery(Domain, PathMtuDiscovery),
     /// TCP_NODELAY
     NoDelay(bool),
     /// TCP_CORK
@@ -35,7 +56,7 @@ pub enum SocketOption {
     MaximumSegment(Option<u16>),
     /// SO_SNDBUF, in bytes of data: the buffer does not grow by itself.
     SendBuffer(Option<usize>),
-    /// SO_RCVBUF, in bytes of data: the buffer does not grow by itself.
+    /// SO_RCVBUF, in bytes of data: the buffer does not grow by itself. Of a datagram socket it bounds what waits.
     ReceiveBuffer(Option<usize>),
     /// TCP_SYNCNT
     SynRetries(Option<u8>),
@@ -51,7 +72,12 @@ impl SocketOption {
     /// Changes what it is about in the options of a connection.
     fn change(self, options: &mut Options) {
         match self {
-            SocketOption::ReuseAddress(_) | SocketOption::V6Only(_) | SocketOption::Broadcast(_) => {}
+            SocketOption::HopLimit(domain, limit) => {
+                version_of(&mut options.treatment, domain).hop_limit = limit.unwrap_or(ip::HOP_LIMIT);
+            }
+            SocketOption::TrafficClass(domain, class) => {
+                version_of(&mut options.treatment, domain).traffic_class = class;
+            }
             SocketOption::NoDelay(on) => options.no_delay = on,
             SocketOption::Cork(on) => options.cork = on,
             SocketOption::QuickAcknowledgement(on) => options.quick_ack = on,
@@ -66,35 +92,66 @@ impl SocketOption {
             SocketOption::Linger2(limit) => options.linger2 = limit,
             SocketOption::MaxPacingRate(rate) => options.max_pacing_rate = rate,
             SocketOption::NotSentLowWater(bytes) => options.not_sent_low_water = bytes,
+            _ => {}
         }
+    }
+
+    /// Changes what it is about in a datagram socket.
+    fn change_datagrams(self, datagrams: &mut Datagrams) {
+        let options = &mut datagrams.options;
+        match self {
+            SocketOption::MulticastHops(domain, hops) => version_of(options, domain).multicast_hops = hops,
+            SocketOption::MulticastLoop(domain, on) => version_of(options, domain).multicast_loop = on,
+            SocketOption::MulticastPath(domain, path) => version_of(options, domain).multicast_path = path,
+            SocketOption::MulticastAll(domain, on) => version_of(options, domain).multicast_all = on,
+            SocketOption::ReceiveErrors(domain, on) => version_of(options, domain).reports = on,
+            SocketOption::PathMtuDiscovery(domain, discovery) => {
+                version_of(options, domain).discovery = discovery;
+            }
+            SocketOption::ReceiveBuffer(bytes) => datagrams.set_buffer(bytes),
+            _ => {}
+        }
+    }
+}
+
+fn version_of<T>(both: &mut Versions<T>, domain: Domain) -> &mut T {
+    match domain {
+        Domain::V4 => &mut both.v4,
+        Domain::V6 => &mut both.v6,
     }
 }
 
 impl Engine {
     /// Changes an option. IPV6_V6ONLY is EINVAL once the socket is bound, and so are keep-alive parameters below tcp(7)'s
-    /// limits: a second, a probe.
+    /// limits: a second, a probe. One that means nothing to a socket of this kind is without effect.
     pub fn set_option(&mut self, id: SocketId, option: SocketOption, now: Instant) -> Result<()> {
-        let Engine { sockets, stream_ports, datagram_ports, contexts, ready, .. } = self;
+        let Engine { sockets, contexts, ready, .. } = self;
         let socket = sockets.find_mut(id).ok_or(Error::BadDescriptor)?;
         match option {
-            SocketOption::ReuseAddress(on) => {
-                socket.reuse = on;
-                stream_ports.set_reuse(socket.bound, id, on);
-                datagram_ports.set_reuse(socket.bound, id, on);
-            }
+            SocketOption::ReuseAddress(on) => socket.reuse.address = on,
+            SocketOption::ReusePort(on) => socket.reuse.port = on,
             SocketOption::V6Only(on) if socket.bound.is_none() || on == socket.v6_only => socket.v6_only = on,
             SocketOption::V6Only(_) => return Err(Error::InvalidArgument),
             SocketOption::Broadcast(on) => socket.broadcast = on,
             SocketOption::KeepAlive(Some(probes)) if !probes.is_valid() => {
                 return Err(Error::InvalidArgument);
             }
+            // The bits of ECN are TCP's own (__ip_sock_set_tos).
+            SocketOption::TrafficClass(domain, class) if socket.is_stream() => {
+                SocketOption::TrafficClass(domain, class & !3).change(socket.options.get_or_insert_default());
+            }
             option => option.change(socket.options.get_or_insert_default()),
+        }
+        if let Body::Datagram(datagrams) = &mut socket.body {
+            option.change_datagrams(datagrams);
         }
         let options = socket.options();
         if let Some(open) = socket.connection_mut() {
             open.connection.set_options(&contexts[open.path as usize], options, now);
             socket.make_ready(ready);
         }
+        let (bound, reuse) = (socket.bound, socket.reuse);
+        self.ports_of(id).set_reuse(bound, id, reuse);
         Ok(())
     }
 }

@@ -2,8 +2,12 @@
 //!
 //! A port is held by sockets *bound* to it and *used* by connections and TIME-WAIT entries that need no socket bound.
 //! Two claims overlap when they share a family and one of them is for any address or both are for the same. An
-//! overlap is a conflict unless both have SO_REUSEADDR and, for streams, the other does not listen (Linux's
-//! inet_csk_bind_conflict).
+//! overlap is a conflict unless both have SO_REUSEPORT, or both have SO_REUSEADDR and, for streams, the other does not
+//! listen (Linux's inet_bind_conflict and udp_lib_lport_inuse; whose sockets they are is no question in one stack).
+//!
+//! Of several that fit, the one for the very address comes before one for any, one of the family before one of both, the
+//! newest of equals before the others; but sockets with SO_REUSEPORT that are alike are a group, and share what comes by a
+//! hash of who sent it.
 #![forbid(unsafe_code)]
 
 use super::SocketId;
@@ -17,6 +21,24 @@ use std::net::IpAddr;
 const EPHEMERAL: core::ops::RangeInclusive<u16> = 32768..=60999;
 const EPHEMERAL_COUNT: u32 = (*EPHEMERAL.end() - *EPHEMERAL.start()) as u32 + 1;
 
+/// With whom a socket shares its port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Reuse {
+    /// SO_REUSEADDR
+    pub(super) address: bool,
+    /// SO_REUSEPORT
+    pub(super) port: bool,
+}
+
+impl Reuse {
+    const NEVER: Reuse = Reuse { address: false, port: false };
+
+    /// Whether two that overlap get along, neither listening.
+    fn agrees(self, other: Reuse) -> bool {
+        (self.address && other.address) || (self.port && other.port)
+    }
+}
+
 /// What a socket wants of a port, or has.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claim {
@@ -26,7 +48,7 @@ pub(super) struct Claim {
     /// For any address, whether that of IPv4 is meant, and of IPv6.
     pub(super) v4: bool,
     pub(super) v6: bool,
-    pub(super) reuse: bool,
+    pub(super) reuse: Reuse,
     pub(super) listening: bool,
 }
 
@@ -46,20 +68,40 @@ impl Claim {
             (_, Some(address)) => self.covers(address),
         }
     }
+
+    fn conflicts(&self, other: &Claim) -> bool {
+        let shared = if other.listening {
+            self.reuse.port && other.reuse.port
+        } else {
+            self.reuse.agrees(other.reuse)
+        };
+        self.overlaps(other) && !shared
+    }
+
+    /// How well it fits a packet to `address`, which it covers (Linux's compute_score).
+    fn score(&self, address: IpAddr) -> (bool, bool) {
+        (self.address.is_some(), address.is_ipv4() && !self.v6)
+    }
+
+    /// Whether the two are of one SO_REUSEPORT group.
+    fn is_alike(&self, other: &Claim) -> bool {
+        let place = |claim: &Claim| (claim.address, claim.v4, claim.v6, claim.reuse.port);
+        place(self) == place(other) && self.reuse.port
+    }
 }
 
-/// Connections and TIME-WAIT entries of one port, counted by local address and SO_REUSEADDR. An ephemeral port has one,
+/// Connections and TIME-WAIT entries of one port, counted by local address and with whom they share. An ephemeral port has one,
 /// as a rule, and there are many of those; a port of the far side of `nat` has as many as there are servers.
 #[derive(Debug, Default)]
 enum Uses {
     #[default]
     None,
-    One((IpAddr, bool), u32),
-    Many(HashMap<(IpAddr, bool), u32>),
+    One((IpAddr, Reuse), u32),
+    Many(HashMap<(IpAddr, Reuse), u32>),
 }
 
 impl Uses {
-    fn add(&mut self, key: (IpAddr, bool)) {
+    fn add(&mut self, key: (IpAddr, Reuse)) {
         match self {
             Uses::None => *self = Uses::One(key, 1),
             Uses::One(one, count) if *one == key => *count += 1,
@@ -68,7 +110,7 @@ impl Uses {
         }
     }
 
-    fn remove(&mut self, key: (IpAddr, bool)) {
+    fn remove(&mut self, key: (IpAddr, Reuse)) {
         match self {
             Uses::One(one, count) if *one == key => {
                 *count -= 1;
@@ -91,7 +133,7 @@ impl Uses {
         }
     }
 
-    fn any(&self, fits: impl Fn(IpAddr, bool) -> bool) -> bool {
+    fn any(&self, fits: impl Fn(IpAddr, Reuse) -> bool) -> bool {
         match self {
             Uses::None => false,
             Uses::One((address, reuse), _) => fits(*address, *reuse),
@@ -116,17 +158,15 @@ impl Ports {
     /// Whether `claim` may not have `port`.
     pub(super) fn conflicts(&self, port: u16, claim: &Claim) -> bool {
         self.ports.get(&port).is_some_and(|port| {
-            port.claims
-                .iter()
-                .any(|other| claim.overlaps(other) && (!claim.reuse || !other.reuse || other.listening))
-                || port.uses.any(|address, reuse| claim.covers(address) && !(claim.reuse && reuse))
+            port.claims.iter().any(|other| claim.conflicts(other))
+                || port.uses.any(|address, reuse| claim.covers(address) && !claim.reuse.agrees(reuse))
         })
     }
 
-    /// Whether somebody else listens where `claim` is.
+    /// Whether somebody else listens where `claim` is, and does not share.
     pub(super) fn listened(&self, port: u16, claim: &Claim) -> bool {
         self.ports.get(&port).is_some_and(|port| {
-            port.claims.iter().any(|other| other.id != claim.id && other.listening && claim.overlaps(other))
+            port.claims.iter().any(|other| other.id != claim.id && other.listening && claim.conflicts(other))
         })
     }
 
@@ -167,36 +207,43 @@ impl Ports {
         }
     }
 
-    pub(super) fn set_reuse(&mut self, bound: Option<Bound>, id: SocketId, reuse: bool) {
+    pub(super) fn set_reuse(&mut self, bound: Option<Bound>, id: SocketId, reuse: Reuse) {
         if let Some(claim) = self.claim_mut(bound, id) {
             claim.reuse = reuse;
         }
     }
 
     /// A connection uses `port` of `address`.
-    pub(super) fn occupy(&mut self, port: u16, address: IpAddr, reuse: bool) {
+    pub(super) fn occupy(&mut self, port: u16, address: IpAddr, reuse: Reuse) {
         self.ports.entry(port).or_default().uses.add((address, reuse));
     }
 
     /// It does so no more.
-    pub(super) fn vacate(&mut self, port: u16, address: IpAddr, reuse: bool) {
+    pub(super) fn vacate(&mut self, port: u16, address: IpAddr, reuse: Reuse) {
         if let Some(entry) = self.ports.get_mut(&port) {
             entry.uses.remove((address, reuse));
         }
         self.forget_if_free(port);
     }
 
-    /// The best claim on `address` and `port` that `fits`: one for this very address before one for any, the newest
-    /// of equals.
+    /// The best claim on `address` and `port` that `fits`. `spread` is the hash by which a group shares.
     pub(super) fn lookup(
         &self,
         port: u16,
         address: IpAddr,
         fits: impl Fn(&Claim) -> bool,
+        spread: impl FnOnce() -> u32,
     ) -> Option<SocketId> {
         let claims = &self.ports.get(&port)?.claims;
-        let fitting = claims.iter().filter(|claim| claim.covers(address) && fits(claim));
-        fitting.max_by_key(|claim| claim.address.is_some()).map(|claim| claim.id)
+        let fitting = || claims.iter().filter(|claim| claim.covers(address) && fits(claim));
+        let best = fitting().max_by_key(|claim| claim.score(address))?;
+        if !best.reuse.port {
+            return Some(best.id);
+        }
+        let group = || fitting().filter(|claim| claim.is_alike(best));
+        // The product's upper half is a number below the count, and as likely as any other.
+        let chosen = (u64::from(spread()) * group().count() as u64) >> 32;
+        group().nth(chosen as usize).map(|claim| claim.id)
     }
 
     /// Everybody who gets what is sent to all on `port`.
@@ -205,9 +252,10 @@ impl Ports {
         claims.iter().filter(move |claim| claim.covers(address)).map(|claim| claim.id)
     }
 
-    /// A random port that `claim` can have.
+    /// A random port that `claim` can have to itself: nobody shares one by chance (inet_csk_find_open_port).
     pub(super) fn ephemeral(&self, random: &mut Random, claim: &Claim) -> Option<u16> {
-        candidates(random.below(u32::MAX)).find(|port| !self.conflicts(*port, claim))
+        let alone = Claim { reuse: Reuse::NEVER, ..*claim };
+        candidates(random.below(u32::MAX)).find(|port| !self.conflicts(*port, &alone))
     }
 }
 
@@ -229,16 +277,16 @@ mod tests {
             address: Some(address),
             v4: true,
             v6: false,
-            reuse: false,
+            reuse: Reuse::NEVER,
             listening: false,
         };
         let mut ports = Ports::default();
         for address in [one, other, one] {
-            ports.occupy(80, address, false);
+            ports.occupy(80, address, Reuse::NEVER);
             assert!(ports.conflicts(80, &claim(address)));
         }
         for (address, still) in [(one, true), (other, false), (one, false)] {
-            ports.vacate(80, address, false);
+            ports.vacate(80, address, Reuse::NEVER);
             assert_eq!(ports.conflicts(80, &claim(address)), still);
         }
         assert!(ports.ports.is_empty());

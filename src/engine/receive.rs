@@ -4,13 +4,11 @@
 use super::address::FourTuple;
 use super::socket::{Body, Stream};
 use super::time_wait::Answer;
-use super::{Engine, Path, SocketId, path_mtu};
-use crate::icmp::{self, Message, Report};
-use crate::ip::{self, Fault, Header, Protocol};
+use super::{Engine, Path, SocketId};
+use crate::ip::{self, Fault, Header, Protocol, Treatment, fragment};
 use crate::link::Outgoing;
-use crate::tcp::{Segment, Sequence};
+use crate::tcp::Segment;
 use crate::time::Instant;
-use crate::udp;
 
 impl Engine {
     /// Takes a packet from the link. Never panics, whatever it holds.
@@ -71,8 +69,10 @@ impl Engine {
                 Ok(())
             }
         });
-        if let Err(fault) = taken {
-            self.count_fault(fault);
+        match taken {
+            Ok(()) => {}
+            Err(Fault::Fragment) => self.take_fragment(packet, path, verify, now),
+            Err(fault) => self.count_fault(fault),
         }
     }
 
@@ -81,6 +81,24 @@ impl Engine {
             Fault::Malformed => self.counters.malformed += 1,
             Fault::Checksum => self.counters.bad_checksum += 1,
             Fault::Fragment => self.counters.dropped += 1,
+        }
+    }
+
+    /// Takes the packet of which this is the last fragment that was missing.
+    fn take_fragment(&mut self, packet: &[u8], path: Path, verify: bool, now: Instant) {
+        let fragment = match fragment::parse(packet, verify) {
+            Ok(fragment) if self.is_ours(&fragment.header, path) => fragment,
+            Ok(_) => {
+                self.counters.not_ours += 1;
+                return;
+            }
+            Err(fault) => return self.count_fault(fault),
+        };
+        let payload = &packet[fragment.header.payload.clone()];
+        let (whole, kept) = self.reassembly.take(fragment, payload, now);
+        self.counters.dropped += u64::from(!kept);
+        if let Some(whole) = whole {
+            self.take(&whole, path, now);
         }
     }
 
@@ -94,6 +112,7 @@ impl Engine {
         }
         self.is_local(header.destination)
             || self.is_broadcast(header.destination)
+            || self.is_joined(header.destination, path)
             || (self.settings.any_address && ip::is_unicast(header.destination))
     }
 
@@ -116,7 +135,7 @@ impl Engine {
             return Ok(());
         }
         // RFC 9293 3.9.2.3: TCP is between two.
-        if !self.is_ours(header, path) || self.is_broadcast(header.destination) {
+        if !self.is_ours(header, path) || self.is_for_many(header.destination) {
             self.counters.not_ours += 1;
             return Ok(());
         }
@@ -134,13 +153,10 @@ impl Engine {
             }
             None if self.take_cookie(packet, &segment, path, now) => {}
             // RFC 9293 3.10.7.2: nothing that a listener answers.
-            None if segment.acknowledgement.is_none() && self.listens(segment.destination) => {}
+            None if segment.acknowledgement.is_none()
+                && self.listener(&FourTuple::of(&segment)).is_some() => {}
             None => self.refuse_segment(&segment),
         }
-    }
-
-    fn listens(&self, to: std::net::SocketAddr) -> bool {
-        self.stream_ports.lookup(to.port(), to.ip(), |claim| claim.listening).is_some()
     }
 
     /// What TIME-WAIT makes of a segment.
@@ -156,8 +172,8 @@ impl Engine {
         match answer {
             Answer::Nothing => {}
             Answer::Acknowledge(draft) => {
-                let checksums = self.settings.checksums;
-                self.reply(draft.build(tuple.local, tuple.remote, checksums), tuple.remote.ip());
+                let (treatment, checksums) = (Treatment::default(), self.settings.checksums);
+                self.reply(draft.build(tuple.local, tuple.remote, treatment, checksums), tuple.remote.ip());
             }
             Answer::End(entry) => self.vacate(&tuple, entry.reuse),
             Answer::Reopen(entry) => {
@@ -209,82 +225,5 @@ impl Engine {
             Body::Stream(Stream::Fresh | Stream::Listening(_) | Stream::Withdrawn) | Body::Datagram(_) => {}
         }
         true
-    }
-
-    fn take_message(
-        &mut self,
-        packet: &[u8],
-        header: &Header,
-        verify: bool,
-        now: Instant,
-    ) -> Result<(), Fault> {
-        match icmp::parse(packet, header, verify)? {
-            Some(Message::Echo) if self.is_local(header.destination) => {
-                let reply = icmp::echo_reply(packet, header, self.settings.checksums);
-                self.reply(reply, header.source);
-            }
-            Some(Message::Error(report)) => self.take_report(&report, now),
-            Some(Message::Echo) | None => self.counters.dropped += 1,
-        }
-        Ok(())
-    }
-
-    fn take_report(&mut self, report: &Report, now: Instant) {
-        let tuple = FourTuple { local: report.local, remote: report.remote };
-        if report.protocol == Protocol::Udp {
-            return self.fail_association(&tuple, report);
-        }
-        let Some(id) = self.connections.get(&tuple).copied() else { return };
-        let sequence = Sequence(report.sequence);
-        match report.mtu {
-            Some(claimed) => self.take_path_mtu(id, &tuple, claimed, sequence, now),
-            None => {
-                if let Some(open) = self.sockets.connection_mut(id) {
-                    open.connection.unreachable(report.error, sequence);
-                    self.settle(id, now);
-                }
-            }
-        }
-    }
-
-    /// A router says that the path takes no more than `claimed`. Only who has seen our segments is believed, and then for
-    /// every connection to come.
-    fn take_path_mtu(
-        &mut self,
-        id: SocketId,
-        tuple: &FourTuple,
-        claimed: u32,
-        sequence: Sequence,
-        now: Instant,
-    ) {
-        let Some(mtu) = path_mtu::believed(tuple.remote.ip(), claimed) else { return };
-        let Engine { sockets, contexts, ready, path_mtus, .. } = self;
-        let Some(socket) = sockets.find_mut(id) else { return };
-        let Some(open) = socket.connection_mut() else { return };
-        if open.connection.path_mtu(&contexts[open.path as usize], mtu, sequence) {
-            path_mtus.lower(tuple.remote.ip(), mtu, now);
-            socket.make_ready(ready);
-        }
-    }
-
-    fn take_datagram(
-        &mut self,
-        packet: &[u8],
-        header: &Header,
-        verify: bool,
-        now: Instant,
-    ) -> Result<(), Fault> {
-        let arrived = udp::parse(packet, header, verify)?;
-        self.counters.datagrams_received += 1;
-        let delivered = if self.is_broadcast(header.destination) {
-            self.deliver_to_all(packet, &arrived)
-        } else {
-            self.deliver_to_one(packet, &arrived)
-        };
-        if !delivered {
-            self.counters.dropped += 1;
-            self.send_unreachable(icmp::Unreachable::Port, packet, header, now);
-        }
-        Ok(())
     }
 }

@@ -7,9 +7,10 @@
 #![forbid(unsafe_code)]
 
 use super::address::{self, FourTuple};
-use super::ports::Claim;
+use super::datagram::Datagrams;
+use super::ports::{Claim, Reuse};
 use super::time_wait::Entry;
-use super::{Datagram, Domain, Path, SocketId};
+use super::{Domain, Path, SocketId};
 use crate::error::{Error, Result};
 use crate::sys::cache::prefetch;
 use crate::tcp::cookie::Cookie;
@@ -39,7 +40,7 @@ pub(super) struct Socket {
     id: SocketId,
     pub(super) domain: Domain,
     pub(super) bound: Option<Bound>,
-    pub(super) reuse: bool,
+    pub(super) reuse: Reuse,
     pub(super) v6_only: bool,
     pub(super) broadcast: bool,
     /// None as long as all are at their defaults.
@@ -133,8 +134,8 @@ pub(super) struct Open {
     pub(super) opening: bool,
     /// It has its 4-tuple; when over it has not.
     pub(super) attached: bool,
-    /// SO_REUSEADDR when its port was taken.
-    pub(super) reuse: bool,
+    /// With whom it shares its port: what the socket said when it was taken.
+    pub(super) reuse: Reuse,
     pub(super) seen: Seen,
 }
 
@@ -169,20 +170,13 @@ impl Open {
     }
 }
 
-#[derive(Default)]
-pub(super) struct Datagrams {
-    pub(super) peer: Option<SocketAddr>,
-    /// Whom `Engine::associations` has it under.
-    pub(super) tuple: Option<FourTuple>,
-    /// The program bound it: it stays bound when it has no peer any more.
-    pub(super) bound_by_caller: bool,
-    pub(super) queue: VecDeque<Datagram>,
-    pub(super) queued_bytes: usize,
-}
-
 impl Socket {
     pub(super) fn is_stream(&self) -> bool {
         matches!(self.body, Body::Stream(_))
+    }
+
+    pub(super) fn is_echo(&self) -> bool {
+        matches!(&self.body, Body::Datagram(datagrams) if !datagrams.is_udp())
     }
 
     /// Whether its id means anything to a caller of the engine.
@@ -194,7 +188,7 @@ impl Socket {
     pub(super) fn is_unused(&self) -> bool {
         match &self.body {
             Body::Stream(stream) => matches!(stream, Stream::Fresh),
-            Body::Datagram(datagrams) => datagrams.peer.is_none(),
+            Body::Datagram(datagrams) => datagrams.tuple.is_none(),
         }
     }
 
@@ -259,13 +253,15 @@ impl Socket {
         address::present(self.domain, address)
     }
 
-    /// What it asks of a port at `address`.
+    /// What it asks of a port at `address`. Identifiers of echo sockets are one set, whatever address and family they are
+    /// for (ping_get_port).
     pub(super) fn claim(&self, address: Option<IpAddr>) -> Claim {
+        let echo = self.is_echo();
         Claim {
             id: self.id,
-            address,
-            v4: self.domain == Domain::V4 || !self.v6_only,
-            v6: self.domain == Domain::V6,
+            address: address.filter(|_| !echo),
+            v4: self.domain == Domain::V4 || !self.v6_only || echo,
+            v6: self.domain == Domain::V6 || echo,
             reuse: self.reuse,
             listening: false,
         }
@@ -319,7 +315,7 @@ impl Sockets {
             id,
             domain,
             bound: None,
-            reuse: false,
+            reuse: Reuse::default(),
             v6_only: false,
             broadcast: false,
             options: None,
@@ -406,6 +402,13 @@ impl Sockets {
         match &mut self.find_mut(id)?.body {
             Body::Stream(Stream::Listening(listener)) => Some(listener),
             _ => None,
+        }
+    }
+
+    pub(super) fn datagrams(&self, id: SocketId) -> Option<&Datagrams> {
+        match &self.find(id)?.body {
+            Body::Datagram(datagrams) => Some(datagrams),
+            Body::Stream(_) => None,
         }
     }
 

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::address::FourTuple;
-use super::ports::candidates;
+use super::ports::{Reuse, candidates};
 use super::socket::{Body, Bound, Open, Owner, Seen, Stream};
 use super::{Engine, Path, SocketId, StreamState};
 use crate::error::{Error, Result};
@@ -246,7 +246,7 @@ impl Engine {
     }
 
     /// The port of `tuple` is used by one less.
-    pub(super) fn vacate(&mut self, tuple: &FourTuple, reuse: bool) {
+    pub(super) fn vacate(&mut self, tuple: &FourTuple, reuse: Reuse) {
         self.stream_ports.vacate(tuple.local.port(), tuple.local.ip(), reuse);
     }
 

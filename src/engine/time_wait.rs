@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 use super::address::FourTuple;
+use super::ports::Reuse;
 use super::tuples::{Keyed, Tuples};
 use crate::tcp::{self, Draft, HeaderOptions, Remains, Segment, Sequence, Timestamps};
 use crate::time::Instant;
@@ -33,8 +34,8 @@ const ANSWER_INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     remains: Remains,
-    /// SO_REUSEADDR of the socket that was.
-    pub(super) reuse: bool,
+    /// With whom the socket that was shared its port.
+    pub(super) reuse: Reuse,
     since: Instant,
     /// When a segment was answered that may have been an answer.
     answered: Option<Instant>,
@@ -93,7 +94,7 @@ impl TimeWaits {
         TimeWaits { entries: Tuples::new(keyed), order: VecDeque::new() }
     }
 
-    pub(super) fn insert(&mut self, tuple: FourTuple, remains: Remains, reuse: bool, now: Instant) -> Entry {
+    pub(super) fn insert(&mut self, tuple: FourTuple, remains: Remains, reuse: Reuse, now: Instant) -> Entry {
         let entry = Entry { remains, reuse, since: now, answered: None };
         self.entries.insert(&tuple, entry);
         self.order.push_back((now, tuple));

@@ -140,12 +140,18 @@ impl Engine {
 
     /// Sends a packet of no connection. False when there is no room for it.
     pub(super) fn send(&mut self, packet: Packet, destination: IpAddr) -> bool {
-        let queue = if self.is_local(destination) { &mut self.looped } else { &mut self.outbox };
-        let room = queue.len() < OUTBOX_MAX;
+        let room = self.has_room(destination, 1);
         if room {
+            let queue = if self.is_local(destination) { &mut self.looped } else { &mut self.outbox };
             queue.push_back(packet);
         }
         room
+    }
+
+    /// Whether so many packets to `destination` would find room.
+    pub(super) fn has_room(&self, destination: IpAddr, count: usize) -> bool {
+        let queue = if self.is_local(destination) { &self.looped } else { &self.outbox };
+        queue.len() + count <= OUTBOX_MAX
     }
 
     /// Sends an answer that nobody misses.

@@ -157,7 +157,8 @@ impl Inner {
         let receive_buffer = options.receive_buffer.into_iter().chain(clamp).min();
         let low_water = options.not_sent_low_water;
         for option in [
-            SocketOption::ReuseAddress(options.reuse_address || options.reuse_port),
+            SocketOption::ReuseAddress(options.reuse_address),
+            SocketOption::ReusePort(options.reuse_port),
             SocketOption::V6Only(options.v6_only),
             SocketOption::NoDelay(options.no_delay),
             SocketOption::KeepAlive(keep_alive),

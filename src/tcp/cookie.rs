@@ -137,7 +137,8 @@ pub fn answer(
         },
         ..Draft::bare(sequence, Some(syn.end()), context.first_window(options))
     };
-    draft.build(syn.destination, syn.source, context.checksums())
+    let treatment = *options.treatment.of(syn.source.ip());
+    draft.build(syn.destination, syn.source, treatment, context.checksums())
 }
 
 /// Minutes since the origin of the clock.

@@ -3,7 +3,7 @@
 
 use super::options::{HeaderOptions, OPTIONS_MAX};
 use super::sequence::Sequence;
-use crate::ip::{self, Fault, Header, Protocol};
+use crate::ip::{self, Fault, Header, Protocol, Treatment};
 use crate::link::Packet;
 use core::ops::Range;
 use smoltcp::wire::TcpSeqNumber;
@@ -136,7 +136,7 @@ impl Segment {
             None => (Sequence(0), Some(self.end())),
         };
         let reset = Draft { rst: true, ..Draft::bare(sequence, acknowledgement, 0) };
-        Some(reset.build(self.destination, self.source, checksums))
+        Some(reset.build(self.destination, self.source, Treatment::default(), checksums))
     }
 }
 
@@ -180,9 +180,15 @@ impl Draft {
     }
 
     /// The packet that carries it without data.
-    pub fn build(&self, source: SocketAddr, destination: SocketAddr, checksums: bool) -> Packet {
+    pub fn build(
+        &self,
+        source: SocketAddr,
+        destination: SocketAddr,
+        treatment: Treatment,
+        checksums: bool,
+    ) -> Packet {
         let mut headers = [0; HEADERS_MAX];
-        let length = self.write(&mut headers, source, destination, [&[], &[]], checksums);
+        let length = self.write(&mut headers, source, destination, treatment, [&[], &[]], checksums);
         headers[..length].to_vec()
     }
 
@@ -192,6 +198,7 @@ impl Draft {
         headers: &mut [u8; HEADERS_MAX],
         source: SocketAddr,
         destination: SocketAddr,
+        treatment: Treatment,
         payload: [&[u8]; 2],
         checksums: bool,
     ) -> usize {
@@ -202,6 +209,7 @@ impl Draft {
             source.ip(),
             destination.ip(),
             Protocol::Tcp,
+            treatment,
             header_length + data,
             checksums,
         );

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::congestion::Algorithm;
+use crate::ip::{Treatment, Versions};
 use core::time::Duration;
 
 /// What holds for every connection of an engine.
@@ -59,6 +60,8 @@ impl KeepAlive {
 /// What a program may set of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
+    /// IP_TTL, IP_TOS; IPV6_UNICAST_HOPS, IPV6_TCLASS
+    pub treatment: Versions<Treatment>,
     /// TCP_NODELAY
     pub no_delay: bool,
     /// TCP_CORK

@@ -507,7 +507,8 @@ impl Connection {
         }
         self.tally.segments_sent += 1;
         let checksums = context.checksums();
-        let length = draft.write(&mut headers, self.local, self.remote, payload, checksums);
+        let treatment = *self.options.treatment.of(self.remote.ip());
+        let length = draft.write(&mut headers, self.local, self.remote, treatment, payload, checksums);
         send(&Outgoing { headers: &headers[..length], payload, segment });
     }
 }

@@ -6,11 +6,17 @@ use std::cell::Cell;
 mod addresses;
 mod attacks;
 mod datagrams;
+mod echo;
 mod ends;
+mod fragments;
 mod hostile;
 mod listeners;
+mod multicast;
 mod peer;
+mod reports;
+mod reuse;
 mod streams;
+mod treatment;
 mod weather;
 mod world;
 
