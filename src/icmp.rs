@@ -103,7 +103,7 @@ pub struct Cause {
 
 impl Unreachable {
     /// As the version of IP says it.
-    fn cause(self, version_4: bool) -> Cause {
+    pub fn cause(self, version_4: bool) -> Cause {
         let (kind, code) = match (self, version_4) {
             (Unreachable::Network, true) => (UNREACHABLE_V4, 0),
             (Unreachable::Host, true) => (UNREACHABLE_V4, 1),
@@ -286,9 +286,29 @@ pub fn echo_request(
     if message.len() < HEADER_LENGTH || message[..2] != [request, 0] {
         return None;
     }
+    echo(source, destination, treatment, identifier, message)
+}
+
+/// The packet that carries the echo request or reply `message` under the identifier `identifier`. None when that is no
+/// whole header, or no packet can carry it.
+pub fn echo(
+    source: IpAddr,
+    destination: IpAddr,
+    treatment: Treatment,
+    identifier: u16,
+    message: &[u8],
+) -> Option<Packet> {
+    if !(HEADER_LENGTH..=ip::payload_max(source)).contains(&message.len()) {
+        return None;
+    }
     let mut message = message.to_vec();
     message[4..6].copy_from_slice(&identifier.to_be_bytes());
     Some(wrap(source, destination, treatment, message, true))
+}
+
+/// The identifier of an echo request.
+pub fn echo_identifier(message: &[u8]) -> Option<u16> {
+    message.get(4..6)?.try_into().ok().map(u16::from_be_bytes)
 }
 
 fn wrap(

@@ -137,6 +137,14 @@ pub const fn header_length(address: &IpAddr) -> usize {
     }
 }
 
+/// The most bytes of payload that a packet to or from `address` can have: its length field says no more.
+pub const fn payload_max(address: IpAddr) -> usize {
+    match address {
+        IpAddr::V4(_) => u16::MAX as usize - V4_HEADER,
+        IpAddr::V6(_) => u16::MAX as usize,
+    }
+}
+
 /// Reads the header of `packet`; `verify` checks the checksum that IPv4 has.
 pub fn parse(packet: &[u8], verify: bool) -> Result<Header, Fault> {
     parse_front(packet, packet.len(), verify)

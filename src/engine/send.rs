@@ -9,7 +9,7 @@ use super::datagram::Delivery;
 use super::{Engine, LOOPBACK_MTU, Path, SocketId};
 use crate::error::{Error, Result};
 use crate::icmp;
-use crate::ip::{self, Protocol, Treatment, fragment};
+use crate::ip::{self, Treatment, fragment};
 use crate::link::Packet;
 use crate::time::Instant;
 use crate::udp;
@@ -96,17 +96,18 @@ impl Engine {
         let remote = self.datagram_destination(id, to)?;
         let route = self.route(id, remote.ip(), control)?;
         let source = SocketAddr::new(route.source, self.port_of(id, now)?);
-        let protocol = self.sockets.datagrams(id).ok_or(Error::BadDescriptor)?.protocol;
-        if payload.len() > payload_max(protocol, remote.ip()) {
+        let is_udp = self.sockets.datagrams(id).ok_or(Error::BadDescriptor)?.is_udp();
+        let headers = if is_udp { udp::HEADER_LENGTH } else { 0 };
+        if payload.len() + headers > ip::payload_max(remote.ip()) {
             return Err(Error::MessageTooLong);
         }
-        let packet = if protocol == Protocol::Udp {
+        let packet = if is_udp {
             udp::build_treated(source, remote, route.treatment, payload, self.settings.checksums)
         } else {
             icmp::echo_request(source.ip(), remote.ip(), route.treatment, source.port(), payload)
                 .ok_or(Error::InvalidArgument)?
         };
-        if protocol == Protocol::Udp && self.is_for_many(remote.ip()) {
+        if is_udp && self.is_for_many(remote.ip()) {
             self.deliver_copies(id, source, remote, &route, payload);
         }
         self.dispatch(id, packet, remote, &route, now)?;
@@ -271,11 +272,4 @@ impl Engine {
         let mtu = self.datagram_mtu(remote.ip(), PathMtuDiscovery::Want, now);
         Ok(mtu.min(LOOPBACK_MTU))
     }
-}
-
-/// The most bytes that a datagram can have: the length fields say no more.
-fn payload_max(protocol: Protocol, to: IpAddr) -> usize {
-    let header = if protocol == Protocol::Udp { udp::HEADER_LENGTH } else { 0 };
-    let ip_header = if to.is_ipv4() { ip::header_length(&to) } else { 0 };
-    usize::from(u16::MAX) - header - ip_header
 }

@@ -80,7 +80,8 @@ pub(super) fn gateway_and_guest(peer: IpAddr) -> (IpAddr, IpAddr) {
     }
 }
 
-fn is_passed_on(ip: IpAddr) -> bool {
+/// Whether the machine sends what the program sends there.
+pub(super) fn is_passed_on(ip: IpAddr) -> bool {
     if is_guest(ip) || ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() {
         return false;
     }

@@ -2,8 +2,7 @@
 //! its destinations: whoever it talks to sees the same port (endpoint-independent mapping, RFC 4787 REQ-1), and
 //! may answer from anywhere (endpoint-independent filtering, REQ-8).
 //!
-//! The sockets are not connected, so ICMP errors come by the error queue (`IP_RECVERR`), each with the destination
-//! that it is about; the program gets them as ICMP from there.
+//! What the sockets are like is in `outlet`.
 //!
 //! Limits: 4,096 sockets. Then, or when the kernel gives no more descriptors, the one idle longest goes. An idle
 //! socket goes after two minutes (RFC 4787 REQ-5), after ten seconds when it only asked for names: resolvers use a
@@ -11,11 +10,13 @@
 #![forbid(unsafe_code)]
 
 use super::addresses::{DNS, Unreachable, is_resolver};
-use super::packets::{Datagram, Failure};
+use super::outlet::{Outlet, retold, unreachable};
+use super::packets::Datagram;
 use super::recency::Recency;
 use super::work::{Shared, Source};
-use crate::sys::descriptors::Internal;
-use crate::sys::net::{self, EventFlags};
+use crate::icmp;
+use crate::ip::Treatment;
+use crate::sys::net::{self, EventFlags, Received, Report};
 use crate::time::Instant;
 use core::time::Duration;
 use rustix::io::{Errno, Result};
@@ -31,7 +32,7 @@ const TIMEOUT_OF_QUERIES: Duration = Duration::from_secs(10);
 const QUANTUM: usize = 16;
 
 struct Mapping {
-    socket: Internal,
+    outlet: Outlet,
     key: Key,
     /// It sent nothing but DNS queries.
     queries_only: bool,
@@ -70,7 +71,7 @@ impl Datagrams {
     pub(super) fn send(&mut self, datagram: &Datagram<'_>, shared: &mut Shared, now: Instant) {
         let target = match shared.addresses.outward(datagram.to) {
             Ok(target) => target,
-            Err(Unreachable::Port) => return shared.fail(Failure::Port, datagram.from, datagram.to),
+            Err(Unreachable::Port) => return fail(icmp::Unreachable::Port, datagram, shared),
             // No ICMP error is sent for multicast and broadcast (RFC 1122 3.2.2), and the rest is no better.
             Err(Unreachable::Network) => {
                 shared.counters.dropped += 1;
@@ -88,12 +89,12 @@ impl Datagrams {
             };
             other.remove(index);
             uses.touch(index, now);
-            mapping.send(datagram.payload, target)
+            mapping.outlet.send(datagram.payload, target, datagram.treatment)
         });
         match outcome {
             Ok(()) => shared.counters.datagrams_sent += 1,
-            Err(errno) => match failure(errno) {
-                Some(failure) => shared.fail(failure, datagram.from, datagram.to),
+            Err(errno) => match unreachable(errno) {
+                Some(reason) => fail(reason, datagram, shared),
                 None => shared.counters.dropped += 1,
             },
         }
@@ -114,7 +115,8 @@ impl Datagrams {
         let entry = self.mappings.vacant_entry();
         let index = entry.key();
         shared.watch(&socket, Source::Mapping(index))?;
-        entry.insert(Mapping { socket, key, queries_only: true, asked_resolver: false, queued: false });
+        let outlet = Outlet::new(socket);
+        entry.insert(Mapping { outlet, key, queries_only: true, asked_resolver: false, queued: false });
         self.by_key.insert(key, index);
         Ok(index)
     }
@@ -134,14 +136,14 @@ impl Datagrams {
         mapping.queued = false;
         let mut heard = false;
         for _ in 0..QUANTUM {
-            match net::receive_from(&mapping.socket, &mut shared.scratch) {
-                Ok((length, from)) => {
+            match mapping.outlet.receive(shared) {
+                Ok((received, treatment)) => {
                     heard = true;
-                    mapping.deliver(length, from, shared);
+                    mapping.deliver(&received, treatment, shared);
                 }
                 Err(Errno::AGAIN) => {
-                    while let Some(report) = net::take_report(&mapping.socket) {
-                        mapping.report(report, shared);
+                    while let Some(report) = mapping.outlet.report(shared) {
+                        mapping.retell(&report, shared);
                     }
                     self.heard(index, heard, now);
                     return;
@@ -189,43 +191,34 @@ impl Datagrams {
 }
 
 impl Mapping {
-    fn send(&self, payload: &[u8], target: SocketAddr) -> Result<()> {
-        match net::send_to(&self.socket, payload, target) {
-            // An earlier datagram's error: it is in the queue, and reading it off the socket cleared it.
-            Err(errno) if failure(errno).is_some() => net::send_to(&self.socket, payload, target),
-            outcome => outcome,
-        }
-    }
-
-    fn deliver(&self, length: usize, from: SocketAddr, shared: &mut Shared) {
-        let guest = self.key.guest;
-        let Some(from) = shared.addresses.inward(from, guest.ip(), self.asked_resolver) else {
+    fn deliver(&self, received: &Received, treatment: Treatment, shared: &mut Shared) {
+        let to = self.key.guest;
+        let Some(from) = shared.addresses.inward(received.from, to.ip(), self.asked_resolver) else {
             shared.counters.dropped += 1;
             return;
         };
-        let packet = Datagram { from, to: guest, payload: &shared.scratch[..length] }.emit();
+        let payload = &shared.scratch[..received.length];
+        let packet = Datagram { from, to, treatment, payload }.emit();
         shared.counters.datagrams_received += 1;
         shared.deliver(packet);
     }
 
-    fn report(&self, report: net::Report, shared: &mut Shared) {
-        let guest = self.key.guest;
-        let to = report.to.and_then(|to| shared.addresses.inward(to, guest.ip(), self.asked_resolver));
-        if let (Some(to), Some(failure)) = (to, failure(report.errno)) {
-            shared.fail(failure, guest, to);
+    /// Tells the program of an error about what it sent.
+    fn retell(&self, report: &Report, shared: &mut Shared) {
+        let from = self.key.guest;
+        let to = report.to.and_then(|to| shared.addresses.inward(to, from.ip(), self.asked_resolver));
+        let Some(to) = to else { return };
+        let Some((cause, offender)) = retold(report, to.ip(), shared) else { return };
+        let payload = &shared.scratch[..report.length];
+        let quoted = Datagram { from, to, treatment: Treatment::default(), payload }.emit();
+        if let Some(quoted) = quoted {
+            shared.pass_on(cause, offender, &quoted);
         }
     }
 }
 
-/// What the program is told of an error. None: nothing, the datagram was lost, as datagrams are.
-fn failure(errno: Errno) -> Option<Failure> {
-    match errno {
-        Errno::CONNREFUSED => Some(Failure::Port),
-        Errno::HOSTUNREACH | Errno::HOSTDOWN => Some(Failure::Host),
-        Errno::NETUNREACH | Errno::NETDOWN | Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT => {
-            Some(Failure::Network)
-        }
-        Errno::ACCESS | Errno::PERM => Some(Failure::Prohibited),
-        _ => None,
+fn fail(reason: icmp::Unreachable, datagram: &Datagram<'_>, shared: &mut Shared) {
+    if let Some(quoted) = datagram.emit() {
+        shared.fail(reason, &quoted);
     }
 }

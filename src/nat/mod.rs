@@ -4,7 +4,7 @@
 //! ```text
 //!   program's engine ══ packets ══╦═ TCP ═► a second engine, which takes every address ── streams ── kernel TCP
 //!                                 ╠═ UDP ═► datagrams ── kernel UDP
-//!                                 ╠═ echo to the gateway and the resolver: answered here
+//!                                 ╠═ echo to the gateway and the resolver: answered here; elsewhere ── kernel ICMP
 //!                                 ╚═ anything else: dropped and counted
 //!   the world ── kernel sockets ── publish ── the second engine, or UDP packets ══► program's engine
 //! ```
@@ -18,14 +18,17 @@
 //! once between two `None`s (or so many packets), and then every flow that has work gets one turn, bounded by its
 //! buffers. `wake` is an epoll descriptor, readable when an event waits that nobody fetched.
 //!
-//! Limits: echo elsewhere gets no answer (the kernel lets ordinary users send it only where the administrator says
-//! so, and nothing here pretends). Fragments, IP options' meaning, multicast and broadcast are not carried. One
-//! name server, read when the link is made.
+//! Limits: echo elsewhere is prohibited where the administrator does not let ordinary users send it (`echo`). Fragments, IP
+//! options' meaning, multicast and broadcast are not carried: what the program sends to everybody or to a group reaches its
+//! own sockets only. The kernel cuts datagrams that are too large for the path, whatever the program said of DF. TTL and TOS
+//! of connections end here, those of datagrams are passed on. One name server, read when the link is made.
 #![forbid(unsafe_code)]
 
 mod addresses;
 mod datagrams;
 mod dns;
+mod echo;
+mod outlet;
 mod packets;
 mod publish;
 mod recency;
@@ -36,16 +39,17 @@ mod work;
 
 use crate::config::Publish;
 use crate::engine::{Engine, Settings};
+use crate::ip::{Header, Protocol};
 use crate::link::{Capabilities, Link, Outgoing};
 use crate::sys::net;
 use crate::tcp;
 use crate::time::Instant;
 use addresses::Addresses;
 use datagrams::Datagrams;
+use echo::Echoes;
 use packets::{Datagram, Opened};
 use publish::Published;
 use rustix::fd::{AsFd, BorrowedFd};
-use smoltcp::wire::IpProtocol;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use streams::Streams;
 use work::{Shared, Source};
@@ -73,6 +77,7 @@ pub struct Nat {
     engine: Engine,
     streams: Streams,
     datagrams: Datagrams,
+    echoes: Echoes,
     published: Published,
     /// Where packets that come in parts are put together.
     scratch: Vec<u8>,
@@ -120,6 +125,7 @@ impl Nat {
             engine: Engine::new(settings, now),
             streams: Streams::new(),
             datagrams: Datagrams::new(),
+            echoes: Echoes::new(),
             published: Published::open(publish, &shared)?,
             scratch: Vec::new(),
             shared,
@@ -149,6 +155,7 @@ impl Nat {
         }
         self.streams.expire(&mut self.shared, now);
         self.datagrams.expire(now);
+        self.echoes.expire(now);
         self.published.expire(&mut self.shared, now);
     }
 
@@ -178,6 +185,7 @@ impl Nat {
                     published.accept(index, streams, engine, shared, now);
                 }
                 Some(Source::Door(index)) => self.published.admit(index, &mut self.shared, now),
+                Some(Source::Echo(index)) => self.echoes.turn(index, &mut self.shared),
                 None => break,
             }
         }
@@ -210,6 +218,7 @@ impl Nat {
                 Source::Stream(index) => self.streams.hint(index, flags),
                 Source::Mapping(index) => self.datagrams.hint(index, flags),
                 Source::Listener(index) | Source::Door(index) => self.published.hint(index),
+                Source::Echo(index) => self.echoes.hint(index, flags),
             };
             if must_queue {
                 self.shared.queue(source);
@@ -228,17 +237,19 @@ impl Nat {
     /// Takes a packet of the program.
     fn take(&mut self, packet: &[u8], now: Instant) {
         // Nobody but the program sends on this link.
-        let opened = packets::open(packet).filter(|opened| addresses::is_guest(opened.source));
-        match opened {
-            Some(Opened { protocol: IpProtocol::Tcp, .. }) => self.engine.receive(packet, now),
-            Some(opened @ Opened { protocol: IpProtocol::Udp, .. }) => self.transmit_datagram(&opened, now),
-            Some(opened)
-                if addresses::is_gateway(opened.destination)
-                    || addresses::is_resolver(opened.destination) =>
-            {
-                self.shared.deliver(packets::echo_reply(&opened));
-            }
-            _ => self.shared.counters.dropped += 1,
+        let opened = packets::open(packet).filter(|opened| addresses::is_guest(opened.header.source));
+        let Some(opened) = opened else {
+            self.shared.counters.dropped += 1;
+            return;
+        };
+        let Header { protocol, destination, .. } = opened.header;
+        let ours = addresses::is_gateway(destination) || addresses::is_resolver(destination);
+        match protocol {
+            Protocol::Tcp => self.engine.receive(packet, now),
+            Protocol::Udp => self.transmit_datagram(&opened, now),
+            Protocol::Icmp if ours => self.shared.deliver(packets::echo_reply(&opened)),
+            Protocol::Icmp => self.echoes.send(&opened, &mut self.shared, now),
+            Protocol::Other(_) => self.shared.counters.dropped += 1,
         }
     }
 }
@@ -288,6 +299,7 @@ impl Link for Nat {
             self.engine.deadline(),
             self.streams.deadline(),
             self.datagrams.deadline(),
+            self.echoes.deadline(),
             self.published.deadline(),
         ];
         timers.into_iter().flatten().min()

@@ -18,6 +18,7 @@ use super::streams::Streams;
 use super::work::{Shared, Source};
 use crate::config::Publish;
 use crate::engine::Engine;
+use crate::ip::Treatment;
 use crate::sys::descriptors::Internal;
 use crate::sys::net;
 use crate::sys::unix;
@@ -164,7 +165,8 @@ impl Published {
                         continue;
                     };
                     let payload = &shared.scratch[..length];
-                    let packet = Datagram { from: address.gateway, to: address.program, payload }.emit();
+                    let (from, to, treatment) = (address.gateway, address.program, Treatment::default());
+                    let packet = Datagram { from, to, treatment, payload }.emit();
                     shared.counters.datagrams_received += 1;
                     shared.deliver(packet);
                 }

@@ -8,13 +8,14 @@
 #![forbid(unsafe_code)]
 
 use super::addresses::Addresses;
-use super::packets::{Failure, unreachable};
+use super::packets;
+use crate::icmp::{Cause, Unreachable};
 use crate::link::Packet;
 use crate::sys::descriptors::Internal;
 use crate::sys::net::{Epoll, EventFlags};
 use rustix::io::Result;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 /// Most packets in the outbox: it is emptied between turns, so only a flood of echo requests or errors gets here.
 const OUTBOX: usize = 1024;
@@ -30,6 +31,8 @@ pub(super) enum Source {
     Listener(usize),
     /// A published UDP port.
     Door(usize),
+    /// A socket of an echo identifier of the program.
+    Echo(usize),
 }
 
 impl Source {
@@ -39,17 +42,19 @@ impl Source {
             Source::Mapping(index) => (1, index),
             Source::Listener(index) => (2, index),
             Source::Door(index) => (3, index),
+            Source::Echo(index) => (4, index),
         };
-        (index as u64) << 2 | kind
+        (index as u64) << 3 | kind
     }
 
     fn from_key(key: u64) -> Source {
-        let index = (key >> 2) as usize;
-        match key & 3 {
+        let index = (key >> 3) as usize;
+        match key & 7 {
             0 => Source::Stream(index),
             1 => Source::Mapping(index),
             2 => Source::Listener(index),
-            _ => Source::Door(index),
+            3 => Source::Door(index),
+            _ => Source::Echo(index),
         }
     }
 }
@@ -61,11 +66,11 @@ pub struct Counters {
     pub connections: u64,
     /// TCP connections turned down, either way.
     pub refused: u64,
-    /// Datagrams handed to the kernel.
+    /// Datagrams and echo requests handed to the kernel.
     pub datagrams_sent: u64,
-    /// Datagrams from the kernel.
+    /// Datagrams and echo replies from the kernel.
     pub datagrams_received: u64,
-    /// Packets and datagrams dropped: malformed, of no protocol carried here (echo to elsewhere), no room.
+    /// Packets and datagrams dropped: malformed, of no protocol carried here, no room, not permitted.
     pub dropped: u64,
 }
 
@@ -89,7 +94,7 @@ impl Shared {
             epoll: Epoll::new()?,
             counters: Counters::default(),
             outbox: VecDeque::new(),
-            scratch: vec![0; super::packets::MTU].into(),
+            scratch: vec![0; packets::MTU].into(),
             queue: VecDeque::new(),
             events: Vec::new(),
         })
@@ -134,9 +139,15 @@ impl Shared {
         }
     }
 
-    /// An ICMP error for the program: its datagram from `from` did not get to `to`.
-    pub(super) fn fail(&mut self, failure: Failure, from: SocketAddr, to: SocketAddr) {
-        self.deliver(unreachable(failure, from, to));
+    /// An ICMP error for the program about `quoted`, a packet of its own, from where that was going.
+    pub(super) fn fail(&mut self, reason: Unreachable, quoted: &[u8]) {
+        let Some(to) = packets::open(quoted).map(|opened| opened.header.destination) else { return };
+        self.pass_on(reason.cause(to.is_ipv4()), to, quoted);
+    }
+
+    /// An ICMP error for the program that `offender` sent about `quoted`, a packet of the program.
+    pub(super) fn pass_on(&mut self, cause: Cause, offender: IpAddr, quoted: &[u8]) {
+        self.deliver(packets::error(cause, offender, quoted));
     }
 
     /// The next packet that was delivered.
@@ -156,7 +167,13 @@ mod tests {
 
     #[test]
     fn a_source_survives_its_key() {
-        for source in [Source::Stream(0), Source::Mapping(1), Source::Listener(16383), Source::Door(7)] {
+        for source in [
+            Source::Stream(0),
+            Source::Mapping(1),
+            Source::Listener(16383),
+            Source::Door(7),
+            Source::Echo(255),
+        ] {
             assert_eq!(Source::from_key(source.key()), source);
         }
     }

@@ -9,10 +9,11 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, IoSliceMut, Result};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, sockopt,
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, ipproto,
+    sockopt,
 };
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 pub use rustix::event::epoll::EventFlags;
 
@@ -142,12 +143,42 @@ pub fn datagram_bound(address: SocketAddr) -> Result<Internal> {
 
 /// A UDP socket for destinations of the family of `to`, which reports ICMP errors by `take_report`.
 pub fn datagram(to: SocketAddr) -> Result<Internal> {
-    let socket = open(to, SocketType::DGRAM)?;
-    match to {
-        SocketAddr::V4(_) => set_flag(&socket, libc::IPPROTO_IP, libc::IP_RECVERR)?,
-        SocketAddr::V6(_) => set_flag(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR)?,
+    told_all(open(to, SocketType::DGRAM)?, to)
+}
+
+/// A socket for echo requests to the family of `to`, likewise (icmp(7)). EACCES where the administrator does not let this
+/// user have one (net.ipv4.ping_group_range).
+pub fn echo(to: SocketAddr) -> Result<Internal> {
+    let (family, protocol) = match to {
+        SocketAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP),
+        SocketAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6),
+    };
+    let socket = rustix::net::socket_with(family, SocketType::DGRAM, FLAGS, Some(protocol))?;
+    told_all(internal(socket), to)
+}
+
+/// Asks for errors, hop limit and traffic class.
+fn told_all(socket: Internal, to: SocketAddr) -> Result<Internal> {
+    let (level, options) = match to {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, [libc::IP_RECVERR, libc::IP_RECVTTL, libc::IP_RECVTOS]),
+        SocketAddr::V6(_) => {
+            (libc::IPPROTO_IPV6, [libc::IPV6_RECVERR, libc::IPV6_RECVHOPLIMIT, libc::IPV6_RECVTCLASS])
+        }
+    };
+    for option in options {
+        set_number(&socket, level, option, 1)?;
     }
     Ok(socket)
+}
+
+/// Sets the hop limit and traffic class of what a socket sends to the family of `to`.
+pub fn set_treatment(socket: &Internal, to: SocketAddr, hop_limit: u8, traffic_class: u8) -> Result<()> {
+    let (level, options) = match to {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, [libc::IP_TTL, libc::IP_TOS]),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, [libc::IPV6_UNICAST_HOPS, libc::IPV6_TCLASS]),
+    };
+    set_number(socket, level, options[0], hop_limit.into())?;
+    set_number(socket, level, options[1], traffic_class.into())
 }
 
 fn bind(socket: &Internal, address: SocketAddr) -> Result<()> {
@@ -173,44 +204,134 @@ pub fn receive_from(socket: &Internal, into: &mut [u8]) -> Result<(usize, Socket
     Ok((count, from.ok_or(Errno::AFNOSUPPORT)?.try_into()?))
 }
 
-/// An ICMP error that came back for a datagram.
+/// A datagram that came to a socket of `datagram` or `echo`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes of its payload.
+    pub length: usize,
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// TTL or hop limit, where the kernel says.
+    pub hop_limit: Option<u8>,
+    /// TOS or traffic class, likewise.
+    pub traffic_class: Option<u8>,
+}
+
+/// recvmsg(2)
+pub fn receive_message(socket: &Internal, into: &mut [u8]) -> Result<Received> {
+    let mut control = Control::default();
+    let (length, from) = receive_with(socket, into, &mut control, RecvFlags::empty())?;
+    let mut received =
+        Received { length, from: from.ok_or(Errno::AFNOSUPPORT)?, hop_limit: None, traffic_class: None };
+    for (level, kind, data) in messages(&control.into_bytes()) {
+        let byte = data.first().copied();
+        match (level, kind) {
+            (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
+                received.hop_limit = byte;
+            }
+            (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+                received.traffic_class = byte;
+            }
+            _ => {}
+        }
+    }
+    Ok(received)
+}
+
+/// An error of the queue that came of a datagram (`IP_RECVERR`, ip(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     /// Where the datagram was sent to, if the kernel says.
     pub to: Option<SocketAddr>,
     /// The error, as the kernel translates it.
     pub errno: Errno,
+    /// Type and code of the ICMP message that said so; None for an error of the machine itself.
+    pub message: Option<(u8, u8)>,
+    /// Who sent that.
+    pub offender: Option<IpAddr>,
+    /// Bytes that it quotes of what was sent.
+    pub length: usize,
 }
 
-/// Room for one `IP_RECVERR` control message: a cmsghdr, a sock_extended_err and a sockaddr_in6.
-#[repr(C, align(8))]
-struct Control([MaybeUninit<u8>; 128]);
+/// The next error of a socket of `datagram` or `echo`, with what it quotes.
+pub fn take_report(socket: &Internal, quoted: &mut [u8]) -> Option<Report> {
+    let mut control = Control::default();
+    let (length, to) = receive_with(socket, quoted, &mut control, RecvFlags::ERRQUEUE).ok()?;
+    let mut report = Report { to, errno: Errno::IO, message: None, offender: None, length };
+    for (level, kind, data) in messages(&control.into_bytes()) {
+        let of_ip = (level, kind) == (libc::IPPROTO_IP, libc::IP_RECVERR)
+            || (level, kind) == (libc::IPPROTO_IPV6, libc::IPV6_RECVERR);
+        // struct sock_extended_err, then the sockaddr of the offender.
+        let Some(([e0, e1, e2, e3, origin, kind, code, _], rest)) =
+            data.split_first_chunk().filter(|_| of_ip)
+        else {
+            continue;
+        };
+        report.errno = Errno::from_raw_os_error(i32::from_ne_bytes([*e0, *e1, *e2, *e3]));
+        let of_icmp = [libc::SO_EE_ORIGIN_ICMP, libc::SO_EE_ORIGIN_ICMP6].contains(origin);
+        report.message = of_icmp.then_some((*kind, *code));
+        report.offender = rest.get(8..).and_then(ip_of);
+    }
+    Some(report)
+}
 
-/// Where `ee_errno` lies in it: behind the cmsghdr, which ends with its level and type.
-const LEVEL: usize = 8;
-const EXTENDED_ERROR: usize = 16;
+/// The address of a sockaddr_in or sockaddr_in6.
+fn ip_of(bytes: &[u8]) -> Option<IpAddr> {
+    let (family, rest) = bytes.split_first_chunk()?;
+    match i32::from(u16::from_ne_bytes(*family)) {
+        libc::AF_INET => rest.get(2..)?.first_chunk::<4>().map(|octets| IpAddr::from(*octets)),
+        libc::AF_INET6 => rest.get(6..)?.first_chunk::<16>().map(|octets| IpAddr::from(*octets)),
+        _ => None,
+    }
+}
 
-/// The next ICMP error of a socket that `datagram` made (`IP_RECVERR`, ip(7)).
-pub fn take_report(socket: &Internal) -> Option<Report> {
-    let mut control = Control([MaybeUninit::new(0); 128]);
+fn receive_with(
+    socket: &Internal,
+    into: &mut [u8],
+    control: &mut Control,
+    flags: RecvFlags,
+) -> Result<(usize, Option<SocketAddr>)> {
     let mut messages = RecvAncillaryBuffer::new(&mut control.0);
-    let mut no_payload = [IoSliceMut::new(&mut [])];
-    let received = rustix::net::recvmsg(socket, &mut no_payload, &mut messages, RecvFlags::ERRQUEUE).ok()?;
-    drop(messages);
-    // SAFETY: the array began as zeros, and the kernel can only have written bytes over them.
-    let control = control.0.map(|byte| unsafe { byte.assume_init() });
-    let word =
-        |at: usize| i32::from_ne_bytes([control[at], control[at + 1], control[at + 2], control[at + 3]]);
-    let errno = match word(LEVEL) {
-        libc::IPPROTO_IP | libc::IPPROTO_IPV6 => Errno::from_raw_os_error(word(EXTENDED_ERROR)),
-        _ => Errno::IO,
-    };
-    Some(Report { to: received.address.and_then(|address| address.try_into().ok()), errno })
+    let received = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(into)], &mut messages, flags)?;
+    Ok((received.bytes, received.address.and_then(|address| address.try_into().ok())))
 }
 
-/// setsockopt(2) of an int, to 1: rustix has no name for these options, and libc's name would come back to us.
-fn set_flag(socket: &Internal, level: i32, option: i32) -> Result<()> {
-    let (fd, value) = (socket.as_raw_fd(), 1i32);
+/// Room for the control messages that `told_all` asks for: each a cmsghdr and at most a sock_extended_err and a
+/// sockaddr_in6.
+#[repr(C, align(8))]
+struct Control([MaybeUninit<u8>; 256]);
+
+impl Default for Control {
+    fn default() -> Control {
+        Control([MaybeUninit::new(0); 256])
+    }
+}
+
+impl Control {
+    fn into_bytes(self) -> [u8; 256] {
+        // SAFETY: the array began as zeros, and the kernel can only have written bytes over them.
+        self.0.map(|byte| unsafe { byte.assume_init() })
+    }
+}
+
+/// Level, type and data of each control message (cmsg(3)): rustix reads only those that it knows.
+fn messages(mut control: &[u8]) -> impl Iterator<Item = (i32, i32, &[u8])> {
+    std::iter::from_fn(move || {
+        let ([length, ..], words) =
+            (control.first_chunk::<16>()?.as_chunks::<8>().0, control.as_chunks::<4>().0)
+        else {
+            return None;
+        };
+        let data = control.get(16..usize::from_ne_bytes(*length))?;
+        let message = (i32::from_ne_bytes(words[2]), i32::from_ne_bytes(words[3]), data);
+        control = control.get((16 + data.len()).next_multiple_of(8)..).unwrap_or_default();
+        Some(message)
+    })
+}
+
+/// setsockopt(2) of an int: rustix has no name for these options, and libc's name would come back to us.
+fn set_number(socket: &Internal, level: i32, option: i32, value: i32) -> Result<()> {
+    let fd = socket.as_raw_fd();
     let length = size_of::<i32>();
     // SAFETY: setsockopt(2) reads four bytes at `value`, which outlives the call.
     let result: i32 = unsafe { system_call!(SYS_setsockopt, fd, level, option, &raw const value, length) };

@@ -1,6 +1,6 @@
 //! Datagram sockets.
 
-use crate::world::{World, address, changes};
+use crate::world::{Dice, World, address, changes};
 use std::net::IpAddr;
 use tubesock::engine::{Domain, Engine, Kind, SocketOption};
 use tubesock::error::Error;
@@ -168,4 +168,50 @@ fn echo_requests_are_answered() {
         let header = ip::parse(&checked, true).expect("an IP packet");
         assert!(icmp::parse(&checked, &header, true).is_ok(), "the checksum is right");
     }
+}
+
+/// Fragments, errors and replies with some bytes of theirs changed: all of it is counted, nothing stays behind.
+#[test]
+fn what_is_nearly_right_does_no_harm() {
+    let mut world = World::with(|near, far| (near.checksums, far.checksums) = (false, false));
+    let engine = &mut world.near.engine;
+    let id = engine.open(Domain::V6, Kind::Datagram);
+    engine.bind(id, address("[::]:53"), world.now).expect("bind");
+    engine.join_group(id, address("239.1.2.3:0").ip(), None, None).expect("join");
+    for domain in [Domain::V4, Domain::V6] {
+        engine.set_option(id, SocketOption::ReceiveErrors(domain, true), world.now).expect("option");
+        let echo = engine.open(domain, Kind::Echo);
+        let any = if domain == Domain::V4 { "0.0.0.0:53" } else { "[::]:53" };
+        engine.bind(echo, address(any), world.now).expect("bind");
+    }
+    let mut packets = Vec::new();
+    for (ours, theirs) in [("10.0.2.15:53", "10.0.2.2:9"), ("[fd00::15]:53", "[fd00::2]:9")] {
+        let (ours, theirs) = (address(ours), address(theirs));
+        let sent = udp::build(ours, theirs, &[1; 100], false);
+        let header = ip::parse(&sent, false).expect("a packet");
+        for reason in [icmp::Unreachable::Port, icmp::Unreachable::TooBig(1300)] {
+            packets.push(icmp::unreachable(reason, theirs.ip(), &sent, &header, false));
+        }
+        let kind = if ours.is_ipv4() { 0 } else { 129 };
+        let reply = icmp::echo(theirs.ip(), ours.ip(), Default::default(), 53, &[kind; 40]);
+        packets.push(reply.expect("a packet"));
+        packets.extend(ip::fragment::cut(&udp::build(theirs, ours, &[2; 400], false), 200, 5, false));
+    }
+    packets.push(udp::build(address("10.0.2.2:9"), address("239.1.2.3:53"), b"group", false));
+    let mut dice = Dice::new(11);
+    for _ in 0..200_000 {
+        let mut packet = packets[dice.below(packets.len() as u64) as usize].clone();
+        for _ in 0..dice.below(4) {
+            let place = dice.below(packet.len() as u64) as usize;
+            packet[place] = dice.next() as u8;
+        }
+        packet.truncate(packet.len() - dice.below(3) as usize * dice.below(20) as usize);
+        engine.receive(&packet, world.now);
+        while engine.receive_from(id).is_some() || engine.next_report(id).is_some() {}
+        while engine.transmit_packet(world.now).is_some() {}
+    }
+    let counters = engine.counters();
+    assert!(counters.malformed > 1000 && counters.not_ours > 1000 && counters.dropped > 1000, "{counters}");
+    packets.iter().for_each(|packet| engine.receive(packet, world.now));
+    assert!(engine.receive_from(id).is_some() && engine.next_report(id).is_some());
 }

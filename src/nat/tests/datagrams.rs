@@ -1,6 +1,7 @@
 //! UDP, packet by packet: no engine takes part.
 
 use super::*;
+use crate::ip::{self, Protocol, Treatment};
 use crate::link::Packet;
 use crate::nat::addresses::Addresses;
 use crate::nat::datagrams::Datagrams;
@@ -8,7 +9,6 @@ use crate::nat::packets::{Datagram, open};
 use crate::nat::publish::Published;
 use crate::nat::work::{Shared, Source};
 use rustix::fd::AsFd;
-use smoltcp::wire::IpProtocol;
 use std::net::UdpSocket;
 
 struct Side {
@@ -33,7 +33,7 @@ impl Side {
     }
 
     fn send_at(&mut self, from: &str, to: SocketAddr, payload: &[u8], now: Instant) {
-        let datagram = Datagram { from: at(from), to, payload };
+        let datagram = Datagram { from: at(from), to, treatment: Treatment::default(), payload };
         if !self.published.answer(&datagram, &mut self.shared, now) {
             self.datagrams.send(&datagram, &mut self.shared, now);
         }
@@ -81,7 +81,7 @@ impl Side {
 
 /// From, to and payload of a datagram.
 fn datagram(packet: &[u8]) -> Option<(SocketAddr, SocketAddr, Vec<u8>)> {
-    let opened = open(packet).filter(|opened| opened.protocol == IpProtocol::Udp)?;
+    let opened = open(packet).filter(|opened| opened.header.protocol == Protocol::Udp)?;
     let datagram = Datagram::parse(&opened)?;
     Some((datagram.from, datagram.to, datagram.payload.to_vec()))
 }
@@ -89,14 +89,13 @@ fn datagram(packet: &[u8]) -> Option<(SocketAddr, SocketAddr, Vec<u8>)> {
 /// Type and code of an ICMP error, and the ports of the datagram that it quotes.
 fn error(packet: &[u8]) -> Option<((u8, u8), (u16, u16))> {
     let opened = open(packet)?;
-    let header = match opened.protocol {
-        IpProtocol::Icmp => 20,
-        IpProtocol::Icmpv6 => 40,
-        _ => return None,
-    };
-    let ports = &opened.payload[8 + header..];
+    let header = ip::header_length(&opened.header.source);
+    if opened.header.protocol != Protocol::Icmp {
+        return None;
+    }
+    let ports = &opened.payload()[8 + header..];
     let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
-    Some(((opened.payload[0], opened.payload[1]), (port(0), port(2))))
+    Some(((opened.payload()[0], opened.payload()[1]), (port(0), port(2))))
 }
 
 fn server(address: &str) -> (UdpSocket, SocketAddr) {
@@ -266,4 +265,38 @@ fn visitors_are_bounded_and_forgotten() {
     // Nobody is there any more: this is now the machine's own UDP port, which is closed.
     side.send("10.0.2.15:7000", seen, b"late");
     assert_eq!(side.error(), ((3, 3), (7000, seen.port())));
+}
+
+/// TTL and TOS are passed on, and told of what comes.
+#[test]
+fn datagrams_keep_how_they_are_to_be_treated() {
+    for (guest, bind) in [("10.0.2.15:4000", "127.0.0.1:0"), ("[fd00::15]:4000", "[::1]:0")] {
+        let (server, address) = server(bind);
+        let mut side = Side::plain();
+        for treatment in [Treatment { hop_limit: 9, traffic_class: 0x10 }, Treatment::default()] {
+            let datagram =
+                Datagram { from: at(guest), to: seen_by_program(address), treatment, payload: b"x" };
+            side.datagrams.send(&datagram, &mut side.shared, Instant::ZERO);
+            let from = server.recv_from(&mut [0; 8]).unwrap().1;
+            // What the program sends to its own port comes back to it as the kernel received it.
+            let to = SocketAddr::new(seen_by_program(address).ip(), from.port());
+            let datagram = Datagram { to, ..datagram };
+            side.datagrams.send(&datagram, &mut side.shared, Instant::ZERO);
+            let packet = side.packet();
+            assert_eq!(open(&packet).unwrap().header.treatment, treatment);
+        }
+    }
+}
+
+/// What MSG_ERRQUEUE shows: the whole of what was sent.
+#[test]
+fn an_error_quotes_what_was_sent() {
+    for (guest, bind) in [("10.0.2.15:4000", "127.0.0.1:0"), ("[fd00::15]:4000", "[::1]:0")] {
+        let closed = server(bind).1;
+        let mut side = Side::plain();
+        side.send(guest, seen_by_program(closed), b"anyone there?");
+        let packet = side.packet();
+        assert!(packet.ends_with(b"anyone there?"));
+        assert_eq!(open(&packet).unwrap().header.source, seen_by_program(closed).ip());
+    }
 }
