@@ -31,7 +31,8 @@ impl<T: Into<String>> From<T> for Breach {
 /// 924 s when the round trip is short, and up to two more minutes when it is long.
 const PATIENCE: Duration = Duration::from_secs(1200);
 
-/// With packets lost one by one: a dozen in a row are never lost, and that is how long eleven time-outs take.
+/// With packets lost one by one: a dozen in a row are never lost, and that is how long eleven time-outs take. Unless there is
+/// neither SACK nor timestamps: then a time-out of two minutes may last until something that was sent once arrives (Karn).
 const PATIENCE_WITH_LOSS: Duration = Duration::from_secs(420);
 
 /// When nothing is lost, only delayed acknowledgements, pacing and probes of a window are waited for.
@@ -47,7 +48,7 @@ pub(crate) fn progress(
 ) -> Result<(), Breach> {
     // smoltcp probes a window that is open again when its next probe is due.
     let calm = plan.is_calm() && plan.far == Far::Ours;
-    let patience = match (calm, plan.is_rough()) {
+    let patience = match (calm, plan.is_rough() || plan.is_blind()) {
         (true, _) => PATIENCE_WHEN_CALM + plan.round_trip() * 10,
         (false, false) => PATIENCE_WITH_LOSS,
         (false, true) => PATIENCE,

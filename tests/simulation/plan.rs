@@ -193,6 +193,15 @@ impl Plan {
         self.all_roads().any(|road| road.down > Duration::ZERO || matches!(road.loss, Loss::Gilbert { .. }))
     }
 
+    /// Whether neither SACK nor timestamps tell of what was sent twice.
+    pub(crate) fn is_blind(&self) -> bool {
+        let (sack, timestamps) = match &self.far {
+            Far::Ours => (self.tcp[1].sack, self.tcp[1].timestamps),
+            Far::Smoltcp(settings) => (false, settings.timestamps),
+        };
+        !(sack && self.tcp[0].sack || timestamps && self.tcp[0].timestamps)
+    }
+
     /// Whether bits are flipped, at some time.
     pub(crate) fn corrupts(&self) -> bool {
         self.all_roads().any(|road| road.corrupt != Probability::NEVER)
