@@ -148,7 +148,9 @@ unsafe fn put_name(interface: &Interface, place: *mut c_char) {
     // SAFETY: shorter than IF_NAMESIZE.
     unsafe { core::ptr::copy_nonoverlapping(name.as_ptr(), place.cast(), name.len()) };
     // SAFETY: the same.
-    unsafe { *place.add(name.len()) = 0 };
+    let end = unsafe { place.add(name.len()) };
+    // SAFETY: the same.
+    unsafe { *end = 0 };
 }
 
 /// if_nameindex(3)
@@ -198,8 +200,10 @@ pub unsafe fn ioctl(request: c_ulong, argument: *mut c_void) -> Result<()> {
         return Err(Error::BadAddress);
     }
     if request == libc::SIOCGIFCONF {
+        // SAFETY: as the caller's: an ifconf.
+        let wanted = unsafe { &mut *argument.cast() };
         // SAFETY: as the caller's.
-        unsafe { list(&mut *argument.cast()) };
+        unsafe { list(wanted) };
         return Ok(());
     }
     // SAFETY: as the caller's: an ifreq.
@@ -220,9 +224,9 @@ unsafe fn list(list: &mut libc::ifconf) {
         bytes[..interface.name.len()].copy_from_slice(interface.name.as_bytes());
         put_address(interface.addresses[0].0, &mut bytes);
         // SAFETY: within the buffer.
-        unsafe {
-            core::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer.cast::<u8>().add(place * REQUEST), REQUEST)
-        };
+        let at = unsafe { buffer.cast::<u8>().add(place * REQUEST) };
+        // SAFETY: the same.
+        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), at, REQUEST) };
     }
     list.ifc_len = (count * REQUEST) as c_int;
 }

@@ -54,7 +54,7 @@ impl World {
     fn run<T>(&mut self, mut done: impl FnMut(&mut Engine) -> Option<T>) -> T {
         loop {
             let now = sys::now();
-            while self.program.transmit(now, &mut |packet| self.nat.transmit(packet, now)) {}
+            while self.program.transmit(now, &mut |packet| self.nat.transmit(*packet, now)) {}
             while self.nat.receive(now, &mut |packet| self.program.receive(packet, now)) {}
             if let Some(result) = done(&mut self.program) {
                 return result;
