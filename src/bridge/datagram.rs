@@ -1,11 +1,13 @@
-//! The far end of a datagram socket. What arrives crosses to the near end behind a header with both addresses, which
-//! the shim's receive calls take off. What the program sends does not come this way (its calls ask the host), except
-//! what leaves by a call that is not interposed: bytes without a header, for the connected peer.
+//! The far end of a datagram socket. What arrives crosses to the near end behind a header that says all that recvmsg(2)
+//! can show of it, and whether the options of that moment want it shown; the shim's receive calls take it off. What the
+//! program sends does not come this way (its calls ask the host), except what leaves by a call that is not interposed:
+//! bytes without a header, for the connected peer.
 //!
 //! An ICMP error crosses as a header with no datagram: it wakes the reader, who then asks for the error. So a program
 //! that only polls sees POLLIN where Linux shows POLLERR.
 
 use super::Interest;
+use super::options::Options;
 use crate::engine::{Engine, SocketId};
 use crate::error::{Error, Result};
 use crate::sys::descriptors::{Internal, Owned, internal};
@@ -17,8 +19,9 @@ use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use std::net::{IpAddr, SocketAddr};
 
-/// Bytes in front of each datagram at the near end.
-pub const HEADER: usize = 40;
+/// Bytes in front of each datagram at the near end: three addresses, and what `Arrival` has besides.
+pub const HEADER: usize = 3 * ADDRESS + 4;
+const ADDRESS: usize = 20;
 /// The largest payload of UDP over IPv6 without jumbograms.
 const LARGEST: usize = 65_527;
 
@@ -67,12 +70,12 @@ impl Datagram {
     }
 
     /// Hands on what arrived.
-    pub fn run(&mut self, id: SocketId, engine: &mut Engine, interest: &Interest) {
+    pub fn run(&mut self, id: SocketId, engine: &mut Engine, options: &Options, interest: &Interest) {
         if let Some(error) = engine.take_error(id) {
             self.error = Some(error);
             self.waiting.get_or_insert_with(|| vec![0; HEADER]);
         }
-        while let Some(message) = self.waiting.take().or_else(|| next(id, engine)) {
+        while let Some(message) = self.waiting.take().or_else(|| next(id, engine, options)) {
             if unix::send(&self.far, &message) == Err(Errno::AGAIN) {
                 self.waiting = Some(message);
                 break;
@@ -87,11 +90,20 @@ impl Datagram {
     }
 }
 
-fn next(id: SocketId, engine: &mut Engine) -> Option<Vec<u8>> {
+fn next(id: SocketId, engine: &mut Engine, options: &Options) -> Option<Vec<u8>> {
     let datagram = engine.receive_from(id)?;
     let mut message = Vec::with_capacity(HEADER + datagram.payload.len());
     encode(datagram.from, &mut message);
     encode(datagram.to, &mut message);
+    encode(SocketAddr::new(datagram.local, 0), &mut message);
+    let over_v4 = datagram.to.ip().to_canonical().is_ipv4();
+    let own = if over_v4 { &options.ip.v4 } else { &options.ip.v6 };
+    // A socket of IPv6 shows where a datagram of IPv4 was sent to in its own form (ip6_datagram_recv_ctl).
+    let destination = [options.ip.v4.shows_destination, options.ip.v6.shows_destination];
+    let shown = [destination[0] && over_v4, destination[1], own.shows_hops, own.shows_class];
+    let shown = shown.iter().rev().fold(0, |bits, shown| bits << 1 | u8::from(*shown));
+    let treatment = datagram.treatment;
+    message.extend([treatment.hop_limit, treatment.traffic_class, datagram.path.index() as u8, shown]);
     message.extend_from_slice(&datagram.payload);
     Some(message)
 }
@@ -106,13 +118,52 @@ fn encode(address: SocketAddr, message: &mut Vec<u8>) {
         IpAddr::V4(v4) => message.extend_from_slice(&v4.octets()),
         IpAddr::V6(v6) => message.extend_from_slice(&v6.octets()),
     }
-    message.resize(start + HEADER / 2, 0);
+    message.resize(start + ADDRESS, 0);
 }
 
-/// Who sent the datagram behind this header, and which of our addresses they sent it to; None for the mark of an error.
-pub fn decode(header: &[u8; HEADER]) -> Option<(SocketAddr, SocketAddr)> {
-    let (from, to) = header.split_at(HEADER / 2);
-    Some((decode_one(from)?, decode_one(to)?))
+/// What the header of a datagram says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// Where it was sent to.
+    pub to: SocketAddr,
+    /// The address of ours that an answer would come from.
+    pub local: IpAddr,
+    /// TTL, hop limit
+    pub hop_limit: u8,
+    /// TOS, traffic class
+    pub traffic_class: u8,
+    /// The number of the interface it came to.
+    pub interface: u32,
+    /// IP_PKTINFO was set, and it came over IPv4.
+    pub shows_info_v4: bool,
+    /// IPV6_RECVPKTINFO was set.
+    pub shows_info_v6: bool,
+    /// IP_RECVTTL or IPV6_RECVHOPLIMIT was set, of the version it came over.
+    pub shows_hops: bool,
+    /// IP_RECVTOS or IPV6_RECVTCLASS, likewise.
+    pub shows_class: bool,
+}
+
+/// The header in front of a datagram; None for the mark of an error.
+pub fn decode(header: &[u8; HEADER]) -> Option<Arrival> {
+    let (addresses, rest) = header.as_chunks::<ADDRESS>();
+    let [from, to, local] = addresses else { return None };
+    let [hop_limit, traffic_class, interface, shown] = *rest else { return None };
+    let shows = |bit: u8| shown >> bit & 1 != 0;
+    Some(Arrival {
+        from: decode_one(from)?,
+        to: decode_one(to)?,
+        local: decode_one(local)?.ip(),
+        hop_limit,
+        traffic_class,
+        interface: interface.into(),
+        shows_info_v4: shows(0),
+        shows_info_v6: shows(1),
+        shows_hops: shows(2),
+        shows_class: shows(3),
+    })
 }
 
 fn decode_one(bytes: &[u8]) -> Option<SocketAddr> {

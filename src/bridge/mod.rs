@@ -257,7 +257,7 @@ impl Bridge {
                     self.finish(id, engine, now);
                 }
             }
-            Role::Datagram(datagram) => datagram.run(id, engine, &self.interest),
+            Role::Datagram(datagram) => datagram.run(id, engine, &socket.options, &self.interest),
             Role::Listener(_) => self.accept(id, engine, now),
             Role::Idle | Role::Ended(_) => {}
         }

@@ -1,6 +1,7 @@
 //! What setsockopt(2) set on a socket and getsockopt(2) gives back; `calls::options` holds their meaning.
 
-use crate::engine::KeepAlive;
+use crate::engine::{KeepAlive, Path, PathMtuDiscovery};
+use crate::ip::Versions;
 use crate::tcp::Algorithm;
 use core::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct Options {
     pub max_pacing_rate: Option<u64>,
     /// IPV6_V6ONLY
     pub v6_only: bool,
+    /// Those of IPPROTO_IP and IPPROTO_IPV6
+    pub ip: Versions<IpOptions>,
     /// TCP_NODELAY
     pub no_delay: bool,
     /// TCP_CORK
@@ -70,6 +73,7 @@ impl Default for Options {
             receive_buffer: None,
             max_pacing_rate: None,
             v6_only: false,
+            ip: Versions::default(),
             no_delay: false,
             cork: false,
             quick_ack: true,
@@ -80,6 +84,52 @@ impl Default for Options {
             linger2: None,
             window_clamp: 0,
             not_sent_low_water: 0,
+        }
+    }
+}
+
+/// The options of a socket for one version of IP.
+#[derive(Clone, Copy, Debug)]
+pub struct IpOptions {
+    /// IP_TTL, IPV6_UNICAST_HOPS; None is the default of the stack.
+    pub hops: Option<u8>,
+    /// IP_TOS, IPV6_TCLASS
+    pub traffic_class: u8,
+    /// IP_RECVTTL, IPV6_RECVHOPLIMIT
+    pub shows_hops: bool,
+    /// IP_RECVTOS, IPV6_RECVTCLASS
+    pub shows_class: bool,
+    /// IP_PKTINFO, IPV6_RECVPKTINFO
+    pub shows_destination: bool,
+    /// IP_RECVERR, IPV6_RECVERR
+    pub reports: bool,
+    /// IP_MTU_DISCOVER, IPV6_MTU_DISCOVER
+    pub discovery: PathMtuDiscovery,
+    /// IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS; None is the default: one.
+    pub multicast_hops: Option<u8>,
+    /// Not IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP
+    pub multicast_quiet: bool,
+    /// IP_MULTICAST_IF, IPV6_MULTICAST_IF; None is the link.
+    pub multicast_path: Option<Path>,
+    /// Not IP_MULTICAST_ALL, IPV6_MULTICAST_ALL
+    pub multicast_own: bool,
+}
+
+impl Default for IpOptions {
+    /// ip(7), ipv6(7)
+    fn default() -> IpOptions {
+        IpOptions {
+            hops: None,
+            traffic_class: 0,
+            shows_hops: false,
+            shows_class: false,
+            shows_destination: false,
+            reports: false,
+            discovery: PathMtuDiscovery::Want,
+            multicast_hops: None,
+            multicast_quiet: false,
+            multicast_path: None,
+            multicast_own: false,
         }
     }
 }

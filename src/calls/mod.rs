@@ -6,7 +6,7 @@ pub mod interfaces;
 pub mod names;
 
 use crate::bridge::name::{self, Identity};
-use crate::engine::{Domain, Kind};
+use crate::engine::{Control, Domain, ErrorReport, Kind};
 use crate::error::{Error, Result};
 use crate::host::{self, Answer, Connect, Request};
 use crate::observe::log;
@@ -59,15 +59,14 @@ fn open(domain: Domain, kind: c_int, protocol: c_int) -> Result<RawFd> {
     let kind = match (kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC), protocol) {
         (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Kind::Stream,
         (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Kind::Datagram,
-        (libc::SOCK_DGRAM, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6) => {
-            return Err(refused("ICMP echo socket", Error::PermissionDenied));
-        }
+        (libc::SOCK_DGRAM, libc::IPPROTO_ICMP) if domain == Domain::V4 => Kind::Echo,
+        (libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6) if domain == Domain::V6 => Kind::Echo,
         (libc::SOCK_RAW, _) => return Err(refused("raw socket", Error::Kernel(libc::EPERM))),
         (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => return Err(Error::ProtocolNotSupported),
         _ => return Err(Error::SocketTypeNotSupported),
     };
     let near = host::open(domain, kind, flags)?;
-    if kind == Kind::Datagram {
+    if kind != Kind::Stream {
         host::datagram_opened();
     }
     Ok(near.into_raw_fd())
@@ -88,7 +87,7 @@ pub fn bind(identity: &Identity, address: &[u8]) -> Result<()> {
 
 /// listen(2). A negative backlog is the largest, as on Linux.
 pub fn listen(identity: &Identity, backlog: c_int) -> Result<()> {
-    if identity.kind == Kind::Datagram {
+    if identity.kind != Kind::Stream {
         return Err(Error::NotSupported);
     }
     let backlog = u16::try_from(backlog).unwrap_or(4096).min(4096);
@@ -235,14 +234,27 @@ pub fn take_error(identity: &Identity) -> Option<Error> {
 }
 
 /// sendto(2) of a datagram socket. Returns the bytes sent.
-pub fn send_datagram(identity: &Identity, to: Option<&[u8]>, payload: &[u8]) -> Result<usize> {
+pub fn send_datagram(
+    identity: &Identity,
+    to: Option<&[u8]>,
+    control: Control,
+    payload: &[u8],
+) -> Result<usize> {
     let to = match to.map(|to| address::parse(to, identity.domain)).transpose()? {
         Some(Given::Address(to)) => Some(to),
         // Linux takes AF_UNSPEC for AF_INET here; nobody sends to nowhere on purpose.
         Some(Given::Unspecified) => return Err(Error::AddressFamilyNotSupported),
         None => None,
     };
-    host::ask(identity, "sendto", Request::SendDatagram(to), payload).map(|_| payload.len())
+    host::ask(identity, "sendto", Request::SendDatagram(to, control), payload).map(|_| payload.len())
+}
+
+/// What ICMP said of a datagram that the socket sent; EAGAIN when nothing is left (MSG_ERRQUEUE).
+pub fn next_report(identity: &Identity) -> Result<ErrorReport> {
+    match ask(identity, "recvmsg", Request::NextReport)? {
+        Answer::Report(report) => Ok(*report),
+        _ => Err(Error::Broken),
+    }
 }
 
 /// getsockopt(2): the option's bytes; None when the kernel has it, of the near end.

@@ -3,7 +3,7 @@
 use super::interfaces::{self, INTERFACES};
 use crate::bridge::datagram::{HEADER, decode};
 use crate::bridge::name::Identity;
-use crate::engine::{Domain, Kind};
+use crate::engine::{Control, Domain, Kind};
 use crate::error::{Error, Result};
 use crate::host::{self, Request};
 use crate::nat;
@@ -55,7 +55,7 @@ impl Network for Stack {
         let identity = socket.identity()?;
         super::demand(&identity, "connect", Request::ConnectDatagram(Some(server)))?;
         for query in queries {
-            host::ask(&identity, "sendto", Request::SendDatagram(None), query)?;
+            host::ask(&identity, "sendto", Request::SendDatagram(None, Control::default()), query)?;
         }
         let mut buffer = vec![0; HEADER + 65_535];
         loop {

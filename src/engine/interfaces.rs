@@ -2,13 +2,14 @@
 #![forbid(unsafe_code)]
 
 use super::Engine;
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Linux's loopback has this MTU; ours bounds nothing but by the length field.
 const LOOPBACK_MTU_SHOWN: usize = 65_536;
 
 /// An interface: which way packets go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Path {
     /// Over the link.
     Link,

@@ -12,10 +12,11 @@ use crate::icmp::Report;
 use crate::ip::Protocol;
 use crate::tcp::Sequence;
 use crate::time::Instant;
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
 /// Who found an error: ee_origin of sock_extended_err.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Origin {
     /// We ourselves: SO_EE_ORIGIN_LOCAL.
     Local,
@@ -26,7 +27,7 @@ pub enum Origin {
 }
 
 /// An error about a datagram that a socket sent, as recvmsg(2) shows it with MSG_ERRQUEUE.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorReport {
     /// ee_errno
     pub error: Error,

@@ -13,10 +13,11 @@ use crate::ip::{self, Treatment, fragment};
 use crate::link::Packet;
 use crate::time::Instant;
 use crate::udp;
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
 /// What the control messages of sendmsg(2) ask of one datagram. None: as the socket has it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
     /// The address to send from (ipi_spec_dst of IP_PKTINFO, ipi6_addr of IPV6_PKTINFO).
     pub source: Option<IpAddr>,

@@ -19,6 +19,7 @@ mod control;
 mod driver;
 mod exit;
 mod inner;
+mod ip_options;
 pub mod options;
 mod request;
 mod requests;

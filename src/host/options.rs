@@ -1,12 +1,13 @@
 //! getsockopt(2) and setsockopt(2): what each option means here. An option is supported with effect, or it fails with
 //! the errno of Linux for one that it does not know (ENOPROTOOPT), said once in the log.
 //!
-//! Kernel's: SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVLOWAT, SO_PEEK_OFF and SO_COOKIE act on the near end, natively.
+//! Kernel's: SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVLOWAT, SO_PEEK_OFF, SO_COOKIE, SO_TIMESTAMP, SO_TIMESTAMPNS and SO_PRIORITY act
+//! on the near end, natively. Those of IPPROTO_IP and IPPROTO_IPV6 are in `ip_options`.
 //! Buffers: what SO_SNDBUF, SO_RCVBUF and TCP_WINDOW_CLAMP set bounds the stack's own; sizes are shown doubled, as Linux
 //! shows them. The queue between near and far end comes on top: as much again, at most 208 KiB each way.
 //! TCP_NOTSENT_LOWAT bounds what the stack holds unsent, not what waits in the near end.
 
-use super::{Inner, tcp_info};
+use super::{Inner, ip_options, tcp_info};
 use crate::bridge::Role;
 use crate::bridge::name::Identity;
 use crate::bridge::options::Options;
@@ -96,6 +97,8 @@ impl fmt::Display for Named {
 pub(super) enum Value {
     /// An int.
     Number(c_int),
+    /// An int, of which a program that has no room for four bytes gets one, if that is enough (ip_getsockopt).
+    Small(c_int),
     /// A long where the program has room for one, else an int, at most u32::MAX.
     Long(u64),
     /// Something else, as its bytes.
@@ -106,7 +109,8 @@ impl Value {
     /// It for a program that has room for so many bytes, all of them even where fewer fit.
     pub(super) fn bytes(self, room: usize) -> Vec<u8> {
         match self {
-            Value::Number(number) => number.to_ne_bytes().to_vec(),
+            Value::Small(number @ 0..=255) if (1..size_of::<c_int>()).contains(&room) => vec![number as u8],
+            Value::Number(number) | Value::Small(number) => number.to_ne_bytes().to_vec(),
             Value::Long(number) if room >= size_of::<u64>() => number.to_ne_bytes().to_vec(),
             Value::Long(number) => u32::try_from(number).unwrap_or(u32::MAX).to_ne_bytes().to_vec(),
             Value::Bytes(bytes) => bytes,
@@ -117,8 +121,17 @@ impl Value {
 /// Options that the near end has by itself.
 pub fn is_kernels(level: c_int, name: c_int) -> bool {
     level == SOL_SOCKET
-        && [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, libc::SO_RCVLOWAT, libc::SO_PEEK_OFF, libc::SO_COOKIE]
-            .contains(&name)
+        && [
+            libc::SO_RCVTIMEO,
+            libc::SO_SNDTIMEO,
+            libc::SO_RCVLOWAT,
+            libc::SO_PEEK_OFF,
+            libc::SO_COOKIE,
+            libc::SO_TIMESTAMP,
+            libc::SO_TIMESTAMPNS,
+            libc::SO_PRIORITY,
+        ]
+        .contains(&name)
 }
 
 /// getsockopt(2)
@@ -126,15 +139,12 @@ pub(super) fn get(inner: &mut Inner, identity: &Identity, level: c_int, name: c_
     match level {
         SOL_SOCKET => get_socket(inner, identity, name),
         libc::IPPROTO_TCP if identity.kind == Kind::Stream => get_tcp(inner, identity, name),
-        libc::IPPROTO_IPV6 if name == libc::IPV6_V6ONLY => match identity.domain {
-            Domain::V6 => Ok(flag(inner.socket(identity.id)?.options.v6_only)),
-            Domain::V4 => Err(Error::NotSupported),
-        },
+        libc::IPPROTO_IP | libc::IPPROTO_IPV6 => ip_options::get(inner, identity, level, name),
         _ => Err(unknown(level, name)),
     }
 }
 
-fn flag(set: bool) -> Value {
+pub(super) fn flag(set: bool) -> Value {
     Value::Number(c_int::from(set))
 }
 
@@ -155,9 +165,13 @@ fn get_socket(inner: &mut Inner, identity: &Identity, name: c_int) -> Result<Val
     let options = &socket.options;
     Ok(match (name, identity.kind) {
         (libc::SO_TYPE, Kind::Stream) => Value::Number(libc::SOCK_STREAM),
-        (libc::SO_TYPE, Kind::Datagram) => Value::Number(libc::SOCK_DGRAM),
+        (libc::SO_TYPE, Kind::Datagram | Kind::Echo) => Value::Number(libc::SOCK_DGRAM),
         (libc::SO_PROTOCOL, Kind::Stream) => Value::Number(libc::IPPROTO_TCP),
         (libc::SO_PROTOCOL, Kind::Datagram) => Value::Number(libc::IPPROTO_UDP),
+        (libc::SO_PROTOCOL, Kind::Echo) => Value::Number(match identity.domain {
+            Domain::V4 => libc::IPPROTO_ICMP,
+            Domain::V6 => libc::IPPROTO_ICMPV6,
+        }),
         (libc::SO_DOMAIN, _) => Value::Number(match socket.domain {
             Domain::V4 => libc::AF_INET,
             Domain::V6 => libc::AF_INET6,
@@ -254,12 +268,7 @@ pub(super) fn set(
         (libc::IPPROTO_TCP, _) if identity.kind == Kind::Stream => {
             set_tcp(inner, identity, name, number(value)?)
         }
-        // ip_setsockopt's answer, and no news for the log: programs try it on every socket.
-        (libc::IPPROTO_IPV6, _) if identity.domain == Domain::V4 => Err(Error::NoSuchOption),
-        (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) => {
-            let only = number(value)? != 0;
-            inner.set_options(identity.id, |options| options.v6_only = only)
-        }
+        (libc::IPPROTO_IP | libc::IPPROTO_IPV6, _) => ip_options::set(inner, identity, level, name, value),
         _ => Err(unknown(level, name)),
     }
 }
@@ -275,7 +284,7 @@ fn congestion(value: &[u8]) -> Result<Algorithm> {
     }
 }
 
-fn number(value: &[u8]) -> Result<c_int> {
+pub(super) fn number(value: &[u8]) -> Result<c_int> {
     value.first_chunk().map(|bytes| c_int::from_ne_bytes(*bytes)).ok_or(Error::InvalidArgument)
 }
 
@@ -395,7 +404,7 @@ fn window_clamp(inner: &mut Inner, identity: &Identity, number: c_int) -> Result
     }
 }
 
-fn unknown(level: c_int, name: c_int) -> Error {
+pub(super) fn unknown(level: c_int, name: c_int) -> Error {
     if log::first_time("socket option", i64::from(level) << 32 | i64::from(name)) {
         tracing::warn!("{}: not supported, ENOPROTOOPT", Named(level, name));
     }

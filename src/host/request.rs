@@ -4,6 +4,7 @@
 use super::requests::Connect;
 use super::{Inner, options};
 use crate::bridge::name::Identity;
+use crate::engine::{Control, ErrorReport};
 use crate::error::{Error, Result};
 use crate::sys::descriptors::Owned;
 use rustix::net::SocketFlags;
@@ -28,8 +29,10 @@ pub enum Request {
     },
     /// connect(2) of a datagram socket; None dissolves
     ConnectDatagram(Option<SocketAddr>),
-    /// sendto(2) of a datagram socket
-    SendDatagram(Option<SocketAddr>),
+    /// sendmsg(2) of a datagram socket
+    SendDatagram(Option<SocketAddr>, Control),
+    /// recvmsg(2) with MSG_ERRQUEUE
+    NextReport,
     /// getsockname(2)
     Local,
     /// getpeername(2)
@@ -82,6 +85,8 @@ pub enum Answer {
     Bytes(Vec<u8>),
     /// An error to report, if there is one.
     Reported(Option<Error>),
+    /// What ICMP said of a datagram.
+    Report(Box<ErrorReport>),
 }
 
 /// An answer, and the near end that comes with it.
@@ -108,9 +113,14 @@ impl Inner {
                 return Ok((Answer::Done, Some(self.replacement(id, flags)?)));
             }
             Request::ConnectDatagram(to) => self.connect_datagram(id, to).map(|()| Answer::Done),
-            Request::SendDatagram(to) => {
-                self.send_datagram(id, to, bytes).map(|count| Answer::Number(count as u64))
+            Request::SendDatagram(to, control) => {
+                self.send_datagram(id, to, &control, bytes).map(|count| Answer::Number(count as u64))
             }
+            Request::NextReport => self
+                .engine
+                .next_report(id)
+                .ok_or(Error::WouldBlock)
+                .map(|report| Answer::Report(report.into())),
             Request::Local => self.local(id).map(Answer::Address),
             Request::Peer => self.peer(id).map(Answer::Address),
             Request::Shutdown { reading } => self.shutdown(id, reading).map(|()| Answer::Done),

@@ -1,9 +1,9 @@
 //! What the host does for each request, under the lock.
 
-use super::Inner;
+use super::{Inner, ip_options};
 use crate::bridge::options::Options;
 use crate::bridge::{Ended, Role, Socket};
-use crate::engine::{Domain, Kind, SocketId, SocketOption};
+use crate::engine::{Control, Domain, ErrorReport, Kind, SocketId, SocketOption};
 use crate::error::{Error, Result};
 use crate::sys;
 use crate::sys::descriptors::Owned;
@@ -140,7 +140,10 @@ impl Inner {
                 return Err(error);
             }
         };
-        let made = self.apply(id, &options).and_then(|()| bound.map_or(Ok(()), |bound| self.bind(id, bound)));
+        let made = self.apply(id, &options);
+        let made = made.and_then(|()| ip_options::apply(self, id, Domain::V4));
+        let made = made.and_then(|()| ip_options::apply(self, id, Domain::V6));
+        let made = made.and_then(|()| bound.map_or(Ok(()), |bound| self.bind(id, bound)));
         if let Err(error) = made {
             self.bridge.close(id, &mut self.engine, sys::now());
             return Err(error);
@@ -272,13 +275,29 @@ impl Inner {
     }
 
     /// sendto(2) of a datagram socket. An ICMP error that came meanwhile is reported first.
-    pub fn send_datagram(&mut self, id: SocketId, to: Option<SocketAddr>, payload: &[u8]) -> Result<usize> {
+    pub fn send_datagram(
+        &mut self,
+        id: SocketId,
+        to: Option<SocketAddr>,
+        control: &Control,
+        payload: &[u8],
+    ) -> Result<usize> {
         if let Some(error) = self.take_error(id) {
             return Err(error);
         }
-        self.engine.send_to(id, to, payload, sys::now())?;
+        self.engine.send_with(id, to, control, payload, sys::now())?;
         self.step();
         Ok(payload.len())
+    }
+
+    /// What ICMP said of a datagram, once; the pending error is that of the next (sock_dequeue_err_skb).
+    pub fn next_report(&mut self, id: SocketId) -> Result<ErrorReport> {
+        let report = self.engine.next_report(id).ok_or(Error::WouldBlock)?;
+        let pending = self.engine.take_error(id);
+        if let Role::Datagram(datagram) = &mut self.socket(id)?.role {
+            datagram.error = pending;
+        }
+        Ok(report)
     }
 
     /// Bytes written and not acknowledged by the peer (SIOCOUTQ), beside those in the near end's queue.

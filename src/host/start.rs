@@ -55,7 +55,7 @@ pub fn remember_settings() {
     if !settings.is_empty()
         && let Ok(Config { host: Some(at), trace, .. }) = Config::from_environment(settings.iter().cloned())
         && use_elsewhere(at, trace.as_deref()).is_ok()
-        && inherited().filter_map(name::identify).any(|identity| identity.kind == Kind::Datagram)
+        && inherited().filter_map(name::identify).any(|identity| identity.kind != Kind::Stream)
     {
         super::datagram_opened();
     }

@@ -2,7 +2,7 @@
 
 use crate::support::PYTHON;
 use crate::support::command::Program;
-use crate::support::network::free_port;
+use crate::support::network::{Directory, free_port, in_namespace};
 use crate::support::stack::Stack;
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -55,5 +55,34 @@ while True:
         let mut answer = [0; 100];
         let (length, sender) = client.recv_from(&mut answer).expect("the server answers");
         assert_eq!((&answer[..length], sender.port()), (text.as_bytes(), outside));
+    }
+}
+
+/// Control messages, the error queue, groups: what Python shows of them is the same on the kernel's loopback and on ours.
+#[test]
+fn ancillary_data_errors_and_groups() {
+    let script = include_str!("python/ancillary.py");
+    let lines = |stack: &Stack, up: &str| {
+        let program = Program::new(PYTHON).args(["-c", script]).on(stack);
+        program.inside(in_namespace(&format!("{up} exec \"$@\""))).run().success().text()
+    };
+    let kernel = lines(&Stack::kernel(), "ip link set lo up;");
+    assert!(kernel.lines().count() > 15, "{kernel}");
+    for ours in [Stack::run(), Stack::preload()] {
+        assert_eq!(lines(&ours, ""), kernel);
+    }
+}
+
+/// As an ordinary user would, whom the stack lets have echo sockets.
+#[test]
+fn ping() {
+    let directory = Directory::new();
+    // The machine's own has file capabilities, which switch LD_PRELOAD off; a copy has none.
+    let program = directory.file("ping");
+    std::fs::copy("/usr/bin/ping", &program).expect("ping is missing: apt-get install iputils-ping");
+    for to in ["10.0.2.2", "127.0.0.1", "fd00::2", "::1"] {
+        let outcome =
+            Program::new(&program).args(["-c", "2", "-i", "0.2", to]).on(&Stack::run()).run().success();
+        assert!(outcome.text().contains("2 received, 0% packet loss"), "{outcome}");
     }
 }

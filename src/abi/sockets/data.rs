@@ -3,10 +3,12 @@
 //! for first, once this process has opened one: their receiver takes off a header, and their sender asks the host.
 
 use super::super::kernel::Kernel;
+use super::control;
 use super::datagram::{self, Message};
 use super::{fail, is_datagram, traced, work};
 use crate::bridge::name::Identity;
 use crate::calls;
+use crate::engine::Control;
 use crate::error::{Error, Result};
 use crate::host;
 use crate::observe::trace;
@@ -19,6 +21,13 @@ fn datagram_socket(fd: c_int) -> Option<Identity> {
         return None;
     }
     calls::identify(fd).filter(is_datagram)
+}
+
+/// A descriptor that another process passed: a datagram socket of ours has headers to mind from now on.
+fn came(fd: c_int) {
+    if !host::datagrams_exist() && calls::identify(fd).is_some_and(|identity| is_datagram(&identity)) {
+        host::datagram_opened();
+    }
 }
 
 /// The end of a reading call: what the kernel said of the near end, made true for the socket.
@@ -130,7 +139,7 @@ pub unsafe fn write<K: Kernel>(fd: c_int, buffer: *const c_void, length: size_t)
     if let Some(identity) = datagram_socket(fd) {
         let vector = [iovec { iov_base: buffer.cast_mut(), iov_len: length }];
         // SAFETY: the program's buffer, as the caller's; it is only read.
-        return unsafe { datagram::send(&identity, None, &vector) };
+        return unsafe { datagram::send(&identity, None, Control::default(), &vector) };
     }
     // SAFETY: as the caller's.
     let count = unsafe { K::write(fd, buffer, length) };
@@ -165,7 +174,7 @@ pub unsafe fn writev<K: Kernel>(fd: c_int, vector: *const iovec, count: c_int) -
         // SAFETY: as the caller's.
         return match unsafe { vectors(vector, count as size_t) } {
             // SAFETY: the program's buffers, as the caller's; they are only read.
-            Ok(vector) => unsafe { datagram::send(&identity, None, vector) },
+            Ok(vector) => unsafe { datagram::send(&identity, None, Control::default(), vector) },
             Err(error) => fail(error) as ssize_t,
         };
     }
@@ -252,7 +261,7 @@ pub unsafe fn sendto<K: Kernel>(
         // SAFETY: as the caller's.
         return match unsafe { destination(to, to_length) } {
             // SAFETY: the program's buffer, as the caller's; it is only read.
-            Ok(to) => unsafe { datagram::send(&identity, to, &vector) },
+            Ok(to) => unsafe { datagram::send(&identity, to, Control::default(), &vector) },
             Err(error) => fail(error) as ssize_t,
         };
     }
@@ -300,6 +309,8 @@ pub unsafe fn recvmsg<K: Kernel>(fd: c_int, message: *mut msghdr, flags: c_int) 
     if count >= 0 && !message.is_null() {
         // SAFETY: not null, and the kernel just wrote it.
         let header = unsafe { &mut *message };
+        // SAFETY: the kernel wrote its control messages.
+        control::descriptors(unsafe { control::bytes(header) }).for_each(came);
         if !header.msg_name.is_null() && header.msg_namelen != 0 && calls::identify(fd).is_some() {
             header.msg_namelen = 0;
         }

@@ -5,6 +5,7 @@
 //! in our part is caught: the call fails with EIO, and the host works no more. The kernel's calls that may wait are
 //! outside of that net, so that a thread that is cancelled in one unwinds.
 
+mod control;
 mod data;
 mod datagram;
 mod options;
@@ -393,7 +394,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Whether `identity` is a datagram socket.
+/// Whether `identity` is a datagram socket, of UDP or ICMP.
 fn is_datagram(identity: &Identity) -> bool {
-    identity.kind == Kind::Datagram
+    identity.kind != Kind::Stream
 }

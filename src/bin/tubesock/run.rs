@@ -107,7 +107,7 @@ fn wait(program: &Child, awaited: &Awaited) -> Option<WaitStatus> {
             continue;
         }
         loop {
-            match rustix::process::waitpid(None, WaitOptions::NOHANG) {
+            match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((ended, how))) if ended == program => status = Some(how),
                 Ok(Some(_)) => {}
                 Ok(None) => break,

@@ -1,0 +1,330 @@
+//! The options of IPPROTO_IP and IPPROTO_IPV6 (ip(7), ipv6(7)): what each means here. What changes packets goes to the
+//! engine; what is shown with a datagram (IP_RECVTTL and its like) is written into its header by the bridge.
+//!
+//! As on Linux an int may come as one byte at level IPPROTO_IP, and a small one goes out as one byte to who has no more
+//! room. IP_FREEBIND, IP_TRANSPARENT, IP_OPTIONS and source blocking are not here: ENOPROTOOPT.
+
+use super::Inner;
+use super::options::{Value, flag, number, unknown};
+use crate::bridge::name::Identity;
+use crate::bridge::options::IpOptions;
+use crate::engine::{Domain, Kind, Path, PathMtuDiscovery, SocketId, SocketOption};
+use crate::error::{Error, Result};
+use crate::sys;
+use libc::{IPPROTO_IP, IPPROTO_IPV6, c_int};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// IP_PMTUDISC_DONT and its like, by number.
+const DISCOVERIES: [PathMtuDiscovery; 6] = [
+    PathMtuDiscovery::Dont,
+    PathMtuDiscovery::Want,
+    PathMtuDiscovery::Do,
+    PathMtuDiscovery::Probe,
+    PathMtuDiscovery::Interface,
+    PathMtuDiscovery::Omit,
+];
+const HOPS_DEFAULT: c_int = 64;
+
+/// Membership options that libc does not name.
+const IP_MULTICAST_ALL: c_int = 49;
+const IPV6_MULTICAST_ALL: c_int = 29;
+
+/// getsockopt(2)
+pub(super) fn get(inner: &mut Inner, identity: &Identity, level: c_int, name: c_int) -> Result<Value> {
+    let options = inner.socket(identity.id)?.options;
+    match level {
+        IPPROTO_IP => get_v4(inner, identity, &options.ip.v4, name),
+        _ if identity.domain == Domain::V4 => Err(Error::NotSupported),
+        _ => get_v6(inner, identity, &options.ip.v6, name),
+    }
+}
+
+fn get_v4(inner: &mut Inner, identity: &Identity, options: &IpOptions, name: c_int) -> Result<Value> {
+    let datagrams = identity.kind != Kind::Stream;
+    Ok(match name {
+        libc::IP_TTL => Value::Small(options.hops.map_or(HOPS_DEFAULT, c_int::from)),
+        libc::IP_TOS => Value::Small(options.traffic_class.into()),
+        libc::IP_RECVTTL => small_flag(options.shows_hops),
+        libc::IP_RECVTOS => small_flag(options.shows_class),
+        libc::IP_PKTINFO => small_flag(options.shows_destination),
+        libc::IP_RECVERR => small_flag(options.reports),
+        libc::IP_MTU_DISCOVER => Value::Small(options.discovery as c_int),
+        libc::IP_MTU => Value::Number(path_mtu(inner, identity)?),
+        libc::IP_MULTICAST_TTL => Value::Small(options.multicast_hops.map_or(1, c_int::from)),
+        libc::IP_MULTICAST_LOOP => small_flag(!options.multicast_quiet),
+        libc::IP_MULTICAST_IF if datagrams => {
+            Value::Bytes(address_of(inner, options.multicast_path).octets().to_vec())
+        }
+        IP_MULTICAST_ALL => small_flag(!options.multicast_own),
+        // No options were set, and none can be.
+        libc::IP_OPTIONS => Value::Bytes(Vec::new()),
+        _ => return Err(unknown(IPPROTO_IP, name)),
+    })
+}
+
+fn small_flag(set: bool) -> Value {
+    Value::Small(c_int::from(set))
+}
+
+/// What IP_MULTICAST_IF shows: the address of the interface that was set.
+fn address_of(inner: &Inner, path: Option<Path>) -> Ipv4Addr {
+    let interfaces = inner.engine.interfaces();
+    let set = interfaces.iter().find(|interface| Some(interface.path) == path);
+    match set.and_then(|interface| interface.addresses.first()) {
+        Some((IpAddr::V4(address), _)) => *address,
+        _ => Ipv4Addr::UNSPECIFIED,
+    }
+}
+
+fn get_v6(inner: &mut Inner, identity: &Identity, options: &IpOptions, name: c_int) -> Result<Value> {
+    Ok(match name {
+        libc::IPV6_V6ONLY => flag(inner.socket(identity.id)?.options.v6_only),
+        libc::IPV6_UNICAST_HOPS => Value::Number(options.hops.map_or(HOPS_DEFAULT, c_int::from)),
+        libc::IPV6_TCLASS => Value::Number(options.traffic_class.into()),
+        libc::IPV6_RECVHOPLIMIT => flag(options.shows_hops),
+        libc::IPV6_RECVTCLASS => flag(options.shows_class),
+        libc::IPV6_RECVPKTINFO => flag(options.shows_destination),
+        libc::IPV6_RECVERR => flag(options.reports),
+        libc::IPV6_MTU_DISCOVER => Value::Number(options.discovery as c_int),
+        libc::IPV6_MTU => Value::Number(path_mtu(inner, identity)?),
+        libc::IPV6_MULTICAST_HOPS => Value::Number(options.multicast_hops.map_or(1, c_int::from)),
+        libc::IPV6_MULTICAST_LOOP => flag(!options.multicast_quiet),
+        libc::IPV6_MULTICAST_IF => {
+            Value::Number(options.multicast_path.map_or(0, |path| path.index() as c_int))
+        }
+        IPV6_MULTICAST_ALL => flag(!options.multicast_own),
+        _ => return Err(unknown(IPPROTO_IPV6, name)),
+    })
+}
+
+/// Of a connected socket only.
+fn path_mtu(inner: &Inner, identity: &Identity) -> Result<c_int> {
+    let mtu = inner.engine.path_mtu(identity.id, sys::now())?;
+    Ok(c_int::try_from(mtu).unwrap_or(c_int::MAX))
+}
+
+/// setsockopt(2)
+pub(super) fn set(
+    inner: &mut Inner,
+    identity: &Identity,
+    level: c_int,
+    name: c_int,
+    value: &[u8],
+) -> Result<()> {
+    match level {
+        IPPROTO_IP => set_v4(inner, identity, name, value),
+        // ip_setsockopt's answer, and no news for the log: programs try it on every socket.
+        _ if identity.domain == Domain::V4 => Err(Error::NoSuchOption),
+        _ => set_v6(inner, identity, name, value),
+    }
+}
+
+/// An int, or the one byte that stands for it.
+fn small(value: &[u8]) -> Result<c_int> {
+    match value {
+        [byte, rest @ ..] if rest.len() < 3 => Ok(c_int::from(*byte)),
+        value => number(value),
+    }
+}
+
+fn set_v4(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8]) -> Result<()> {
+    let datagrams = identity.kind != Kind::Stream;
+    let change: &dyn Fn(&mut IpOptions) = match name {
+        libc::IP_ADD_MEMBERSHIP | libc::IP_DROP_MEMBERSHIP => {
+            let (group, path) = membership_v4(inner, value)?;
+            return membership(inner, identity, name == libc::IP_ADD_MEMBERSHIP, group.into(), None, path);
+        }
+        libc::IP_ADD_SOURCE_MEMBERSHIP | libc::IP_DROP_SOURCE_MEMBERSHIP => {
+            // struct ip_mreq_source: group, interface, source
+            let (group, rest) = address_v4(value)?;
+            let (interface, rest) = address_v4(rest)?;
+            let (source, _) = address_v4(rest)?;
+            let path = interface_at(inner, interface)?;
+            let joins = name == libc::IP_ADD_SOURCE_MEMBERSHIP;
+            return membership(inner, identity, joins, group.into(), Some(source.into()), path);
+        }
+        libc::IP_MULTICAST_IF if datagrams => {
+            let path = multicast_interface_v4(inner, value)?;
+            &move |options| options.multicast_path = path
+        }
+        _ => {
+            let number = small(value)?;
+            let on = number != 0;
+            match name {
+                libc::IP_TTL => {
+                    let hops = hops(number, 1)?;
+                    &move |options| options.hops = hops
+                }
+                libc::IP_TOS => &move |options| options.traffic_class = number as u8,
+                libc::IP_RECVTTL => &move |options| options.shows_hops = on,
+                libc::IP_RECVTOS => &move |options| options.shows_class = on,
+                libc::IP_PKTINFO => &move |options| options.shows_destination = on,
+                libc::IP_RECVERR => &move |options| options.reports = on,
+                libc::IP_MTU_DISCOVER => {
+                    let discovery = discovery(number)?;
+                    &move |options| options.discovery = discovery
+                }
+                libc::IP_MULTICAST_TTL if datagrams => {
+                    let hops = hops(number, 0)?;
+                    &move |options| options.multicast_hops = hops
+                }
+                libc::IP_MULTICAST_TTL => return Err(Error::InvalidArgument),
+                libc::IP_MULTICAST_LOOP => &move |options| options.multicast_quiet = !on,
+                IP_MULTICAST_ALL if (0..=1).contains(&number) => &move |options| options.multicast_own = !on,
+                IP_MULTICAST_ALL => return Err(Error::InvalidArgument),
+                // Shows the options of a header, of which ours never has any.
+                libc::IP_RETOPTS => return Ok(()),
+                _ => return Err(unknown(IPPROTO_IP, name)),
+            }
+        }
+    };
+    inner.set_options(identity.id, |options| change(&mut options.ip.v4))?;
+    apply(inner, identity.id, Domain::V4)
+}
+
+fn set_v6(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8]) -> Result<()> {
+    if matches!(name, libc::IPV6_ADD_MEMBERSHIP | libc::IPV6_DROP_MEMBERSHIP) {
+        // struct ipv6_mreq: group, interface
+        let (group, index) = value.split_first_chunk::<16>().ok_or(Error::InvalidArgument)?;
+        let path = interface_numbered(number(index)?)?;
+        let group = IpAddr::V6(Ipv6Addr::from(*group));
+        return membership(inner, identity, name == libc::IPV6_ADD_MEMBERSHIP, group, None, path);
+    }
+    let number = number(value)?;
+    let on = number != 0;
+    let change: &dyn Fn(&mut IpOptions) = match name {
+        libc::IPV6_V6ONLY => return inner.set_options(identity.id, |options| options.v6_only = on),
+        libc::IPV6_UNICAST_HOPS => {
+            let hops = hops(number, 0)?;
+            &move |options| options.hops = hops
+        }
+        libc::IPV6_TCLASS => {
+            let class = hops(number, 0)?.unwrap_or(0);
+            &move |options| options.traffic_class = class
+        }
+        libc::IPV6_RECVHOPLIMIT => &move |options| options.shows_hops = on,
+        libc::IPV6_RECVTCLASS => &move |options| options.shows_class = on,
+        libc::IPV6_RECVPKTINFO => &move |options| options.shows_destination = on,
+        libc::IPV6_RECVERR => &move |options| options.reports = on,
+        libc::IPV6_MTU_DISCOVER => {
+            let discovery = discovery(number)?;
+            &move |options| options.discovery = discovery
+        }
+        libc::IPV6_MULTICAST_HOPS if identity.kind == Kind::Stream => return Err(Error::NoSuchOption),
+        libc::IPV6_MULTICAST_HOPS => {
+            let hops = hops(number, 0)?;
+            &move |options| options.multicast_hops = hops
+        }
+        libc::IPV6_MULTICAST_LOOP if (0..=1).contains(&number) => {
+            &move |options| options.multicast_quiet = !on
+        }
+        libc::IPV6_MULTICAST_LOOP => return Err(Error::InvalidArgument),
+        libc::IPV6_MULTICAST_IF if identity.kind == Kind::Stream => return Err(Error::NoSuchOption),
+        libc::IPV6_MULTICAST_IF => {
+            let path = interface_numbered(number)?;
+            &move |options| options.multicast_path = path
+        }
+        IPV6_MULTICAST_ALL => &move |options| options.multicast_own = !on,
+        _ => return Err(unknown(IPPROTO_IPV6, name)),
+    };
+    inner.set_options(identity.id, |options| change(&mut options.ip.v6))?;
+    apply(inner, identity.id, Domain::V6)
+}
+
+/// TTL and its like: -1 is the default.
+fn hops(number: c_int, least: c_int) -> Result<Option<u8>> {
+    match number {
+        -1 => Ok(None),
+        number if (least..=255).contains(&number) => Ok(Some(number as u8)),
+        _ => Err(Error::InvalidArgument),
+    }
+}
+
+fn discovery(number: c_int) -> Result<PathMtuDiscovery> {
+    let place = usize::try_from(number).ok();
+    place.and_then(|place| DISCOVERIES.get(place)).copied().ok_or(Error::InvalidArgument)
+}
+
+/// Tells the engine what it acts on of one version.
+pub(super) fn apply(inner: &mut Inner, id: SocketId, domain: Domain) -> Result<()> {
+    let options = &inner.socket(id)?.options.ip;
+    let options = *match domain {
+        Domain::V4 => &options.v4,
+        Domain::V6 => &options.v6,
+    };
+    for option in options_of(&options, domain) {
+        inner.engine.set_option(id, option, sys::now())?;
+    }
+    Ok(())
+}
+
+fn options_of(options: &IpOptions, domain: Domain) -> [SocketOption; 8] {
+    [
+        SocketOption::HopLimit(domain, options.hops),
+        SocketOption::TrafficClass(domain, options.traffic_class),
+        SocketOption::MulticastHops(domain, options.multicast_hops.unwrap_or(1)),
+        SocketOption::MulticastLoop(domain, !options.multicast_quiet),
+        SocketOption::MulticastPath(domain, options.multicast_path),
+        SocketOption::MulticastAll(domain, !options.multicast_own),
+        SocketOption::ReceiveErrors(domain, options.reports),
+        SocketOption::PathMtuDiscovery(domain, options.discovery),
+    ]
+}
+
+// ---- groups and interfaces
+
+fn membership(
+    inner: &mut Inner,
+    identity: &Identity,
+    joins: bool,
+    group: IpAddr,
+    source: Option<IpAddr>,
+    path: Option<Path>,
+) -> Result<()> {
+    match joins {
+        true => inner.engine.join_group(identity.id, group, source, path),
+        false => inner.engine.leave_group(identity.id, group, source, path),
+    }
+}
+
+fn address_v4(value: &[u8]) -> Result<(Ipv4Addr, &[u8])> {
+    let (address, rest) = value.split_first_chunk::<4>().ok_or(Error::InvalidArgument)?;
+    Ok((Ipv4Addr::from(*address), rest))
+}
+
+/// struct ip_mreq (group, address of an interface), or ip_mreqn (and its number, which wins).
+fn membership_v4(inner: &Inner, value: &[u8]) -> Result<(Ipv4Addr, Option<Path>)> {
+    let (group, rest) = address_v4(value)?;
+    let (interface, rest) = address_v4(rest)?;
+    match number(rest) {
+        Ok(index @ 1..) => Ok((group, interface_numbered(index)?)),
+        _ => Ok((group, interface_at(inner, interface)?)),
+    }
+}
+
+/// IP_MULTICAST_IF: an address, or what IP_ADD_MEMBERSHIP takes.
+fn multicast_interface_v4(inner: &Inner, value: &[u8]) -> Result<Option<Path>> {
+    match value.len() {
+        4..8 => interface_at(inner, address_v4(value)?.0).map_err(|_| Error::AddressNotAvailable),
+        _ => membership_v4(inner, value).map(|(_, path)| path).map_err(|_| Error::AddressNotAvailable),
+    }
+}
+
+/// None for the default.
+fn interface_at(inner: &Inner, address: Ipv4Addr) -> Result<Option<Path>> {
+    if address.is_unspecified() {
+        return Ok(None);
+    }
+    inner.engine.interface_of(address.into()).map(Some).ok_or(Error::Kernel(libc::ENODEV))
+}
+
+/// None for the default.
+fn interface_numbered(index: c_int) -> Result<Option<Path>> {
+    match index {
+        0 => Ok(None),
+        index => {
+            let path = u32::try_from(index).ok().and_then(Path::with_index);
+            path.map(Some).ok_or(Error::Kernel(libc::ENODEV))
+        }
+    }
+}
