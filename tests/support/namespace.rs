@@ -48,6 +48,29 @@ impl Namespace {
         let output = self.run(|| Command::new("ip").args(arguments.split_whitespace()).output());
         let output = output.expect("ip starts: is iproute2 installed?");
         assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+        if arguments.contains("nodad") {
+            self.await_addresses();
+        }
+    }
+
+    /// Waits until the addresses of IPv6 count: a worker of the kernel makes their routes, and what comes before is lost.
+    fn await_addresses(&self) {
+        let read = |table| {
+            std::fs::read_to_string(format!("/proc/thread-self/net/{table}")).expect("/proc is mounted")
+        };
+        let ready = || {
+            let (addresses, routes) = (read("if_inet6"), read("ipv6_route"));
+            let mut addresses = addresses.lines().filter_map(|line| line.split_whitespace().next());
+            // Both in 32 digits; a route's prefix length too is in hexadecimal.
+            addresses.all(|address| routes.contains(&format!("{address} 80 ")))
+        };
+        let begin = std::time::Instant::now();
+        self.run(|| {
+            while !ready() {
+                assert!(begin.elapsed().as_secs() < 20, "an address of IPv6 gets no route");
+                std::thread::yield_now();
+            }
+        });
     }
 
     /// Sets a kernel parameter of the namespace, named as in sysctl(8).
