@@ -89,11 +89,7 @@ fn a_program_that_cannot_be_run_is_126_or_127() {
 #[test]
 fn a_program_that_the_preload_cannot_reach_is_126() {
     let scratch = Scratch::new("unreachable");
-    let source = scratch.file("static.c", b"int main(void) { return 0; }\n", 0o644);
-    let program = scratch.0.join("static");
-    let built = Command::new("cc").arg("-static").arg("-o").arg(&program).arg(&source).status();
-    assert!(built.expect("cc is missing: apt-get install gcc libc6-dev").success());
-    let program = program.to_str().expect("a temporary directory in UTF-8");
+    let program = &build(&scratch, "static", "int main(void) { return 0; }\n", "-static");
     assert_told(
         &run(&["--", program]),
         &format!("{program} is statically linked: LD_PRELOAD would not reach"),
@@ -115,6 +111,77 @@ fn a_program_that_the_preload_cannot_reach_is_126() {
         &format!("{outer} is run by {program}, which is statically linked"),
         126,
     );
+}
+
+/// Builds a C program that does nothing.
+fn build(scratch: &Scratch, name: &str, source: &str, option: &str) -> String {
+    let source = scratch.file(&format!("{name}.c"), source.as_bytes(), 0o644);
+    let program = scratch.0.join(name);
+    let built = Command::new("cc").arg(option).arg("-o").arg(&program).arg(&source).status();
+    assert!(built.expect("cc is missing: apt-get install gcc libc6-dev").success());
+    program.to_str().expect("a temporary directory in UTF-8").to_owned()
+}
+
+fn doctor(arguments: &[&str]) -> (String, Option<i32>) {
+    let output = tubesock().arg("doctor").args(arguments).output().expect("tubesock was built");
+    (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code())
+}
+
+#[test]
+fn doctor_has_a_line_for_each_check() {
+    for arguments in [&[][..], &["true"]] {
+        let (told, status) = doctor(arguments);
+        let (checks, end) = told.trim_end().rsplit_once('\n').expect("several lines");
+        assert!(end.starts_with("tubesock run can serve ") && status == Some(0), "{told}");
+        for line in checks.lines() {
+            let verdict = line.split(' ').next().expect("a line has words");
+            assert!(["ok", "warning"].contains(&verdict), "{line}");
+        }
+        for subject in ["library", "settings", "kernel", "AF_UNIX", "seccomp", "ping", "RLIMIT_NOFILE"] {
+            assert!(checks.contains(&format!(" {subject}: ")), "nothing of {subject}:\n{told}");
+        }
+    }
+}
+
+/// What doctor calls a problem, run refuses, with the same words.
+#[track_caller]
+fn assert_problem(program: &str, text: &str) {
+    let (told, status) = doctor(&[program]);
+    assert!(told.contains(text) && status == Some(1), "{told}");
+    assert!(told.lines().any(|line| line.starts_with("problem ") && line.contains(text)), "{told}");
+    assert!(told.ends_with(&format!("tubesock run cannot serve {program}.\n")), "{told}");
+    let refused = run(&["--", program]);
+    assert_told(&refused, text, 126);
+    assert_told(&refused, &format!("'tubesock doctor {program}'"), 126);
+}
+
+#[test]
+fn doctor_calls_a_problem_what_run_refuses() {
+    const NOTHING: &str = "int main(void) { return 0; }\n";
+    const GO: &str = "__attribute__((section(\".go.buildinfo\"), used)) static char info[16];\n";
+    let scratch = Scratch::new("doctor");
+    assert_problem(&build(&scratch, "static", NOTHING, "-static"), "is statically linked: LD_PRELOAD");
+    let go = build(&scratch, "go", &format!("{GO}{NOTHING}"), "-O1");
+    assert_problem(&go, "is a Go program, which makes its system calls itself");
+    let script = scratch.file("script", format!("#!{go}\n").as_bytes(), 0o755);
+    assert_problem(script.to_str().expect("a temporary directory in UTF-8"), "is a Go program");
+}
+
+#[test]
+fn doctor_without_a_program_to_look_at() {
+    for (name, status) in
+        [("no-such-program-at-all", 127), ("/nowhere/at/all", 127), ("/etc/passwd", 126), ("/etc", 126)]
+    {
+        assert_eq!(doctor(&[name]), (String::new(), Some(status)), "{name}");
+    }
+}
+
+#[test]
+fn doctor_sees_what_stands_in_the_environment() {
+    let output = tubesock().arg("doctor").env("TUBESOCK_LGO", "info").output().expect("tubesock was built");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("\nproblem  settings: TUBESOCK_LGO: there is no such setting"), "{told}");
+    assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub mod cache;
 pub mod descriptors;
 pub mod net;
 pub mod raw;
+pub mod seccomp;
 pub mod signals;
 pub mod timer;
 pub mod tun;

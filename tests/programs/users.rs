@@ -54,3 +54,16 @@ fn published_server() {
     let url = format!("http://127.0.0.1:{outside}/content");
     assert_eq!(Program::new("curl").args(["-sS", &url]).run().success().text(), "by an ordinary user\n");
 }
+
+/// One that becomes another user by its mode, which makes the dynamic linker ignore LD_PRELOAD.
+#[test]
+fn set_user_id_program_is_refused() {
+    let directory = Directory::new();
+    let stack = Stack::run().copied_to(directory.path());
+    let refused = Program::new("passwd").on(&stack).inside(ordinary_user()).run().status(126);
+    assert!(refused.stderr.contains("passwd is set-user-ID to another user"), "{refused}");
+    assert!(refused.stderr.contains("'tubesock doctor "), "{refused}");
+    let doctor = Program::new(directory.file("tubesock")).args(["doctor", "passwd"]).inside(ordinary_user());
+    let told = doctor.run().status(1);
+    assert!(told.text().contains("\nproblem  rights: is set-user-ID to another user"), "{told}");
+}

@@ -1,7 +1,11 @@
 //! The command line: what the flags are called and how a failure is told. The work is in `run` and `demo`.
 
 mod demo;
+mod doctor;
+mod finding;
+mod image;
 mod ladder;
+mod machine;
 mod page;
 mod preload;
 mod program;
@@ -43,6 +47,16 @@ enum Command {
         #[arg(value_name = "PROGRAM", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
     },
+    /// Says whether a program can be served, and what to do when it cannot.
+    ///
+    /// A line for each thing that was looked at: ok, warning or problem; what it means, and what to do. 'tubesock run'
+    /// refuses what is called a problem here. Without PROGRAM it looks at the machine only.
+    ///
+    /// Exit status: 0 when it can be served, 1 when not; 126 and 127 as of 'tubesock run', when there is no such program.
+    Doctor {
+        /// The program, found through PATH.
+        program: Option<OsString>,
+    },
     /// Shows the work: curl, unmodified, fetches a page through a stack of its own.
     ///
     /// Starts an HTTP server on the kernel's loopback, runs the system's curl against it, and draws the program's calls
@@ -78,6 +92,7 @@ impl Failure {
 fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
         Command::Run { settings, command } => run::run(&settings, &command),
+        Command::Doctor { program } => doctor::show(program.as_ref()),
         Command::Demo { settings } => demo::show(&settings).map(|()| ExitCode::SUCCESS),
     };
     match result {

@@ -1,225 +1,227 @@
-//! Whether LD_PRELOAD reaches a program. ld.so(8) ignores it, in silence, for what it does not load or may not trust;
-//! such a program would use the kernel's network as if nothing had been asked. So `tubesock run` refuses it.
+//! Whether a program can be served, as far as its file tells. ld.so(8) ignores LD_PRELOAD, in silence, for what it does
+//! not load or may not trust; and what makes its system calls itself passes the library by. Such a program would use the
+//! kernel's network as if nothing had been asked. So `tubesock run` refuses it, and `tubesock doctor` says all of it.
 //!
-//! Looks at what the file says: its ELF header, its `#!` line, its mode and its capabilities. What the program will do
-//! it cannot see (Go's own system calls, programs that it starts).
+//! It cannot see what the program starts, or whether it has system calls of its own somewhere; `--strict` does.
 
 use crate::Failure;
+use crate::finding::{Finding, Verdict};
+use crate::image::{Elf, Image};
 use rustix::fs::{Mode, Stat};
-use std::ffi::OsStr;
-use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Interpreters of interpreters that the kernel follows (fs/exec.c).
 const SCRIPT_LEVELS: usize = 5;
-/// Length of the `#!` line that the kernel reads (BINPRM_BUF_SIZE).
-const HEAD_BYTES: usize = 256;
 
-/// Fails with 126 and the reason when LD_PRELOAD would not reach the program.
+/// Programs with a seccomp filter of their own that their files do not show, and what to do.
+const SANDBOXED: [(&str, &str); 6] = [
+    ("sshd", "no setting turns it off: where it drops its clients before they log in, that is why"),
+    ("chromium", "--no-sandbox turns it off"),
+    ("chrome", "--no-sandbox turns it off"),
+    ("vsftpd", "seccomp_sandbox=NO in its configuration turns it off"),
+    ("chronyd", "without -F it has none"),
+    ("tor", "Sandbox 0 in its configuration turns it off"),
+];
+
+/// Fails with 126 and the reason when the program cannot be served.
 pub(crate) fn check(program: &Path) -> Result<(), Failure> {
-    let mut file = program.to_owned();
-    for _ in 0..=SCRIPT_LEVELS {
-        // What cannot be read cannot be judged; execve(2) has the last word.
-        let Ok(image) = Image::read(&file) else { return Ok(()) };
-        match image {
-            Image::Script(interpreter) => file = interpreter,
-            image => {
-                return match image.obstacle().or_else(|| privilege(&file)) {
-                    Some(obstacle) => Err(refusal(program, &file, &obstacle)),
-                    None => Ok(()),
-                };
-            }
-        }
+    let (file, findings) = examine(program);
+    match findings.into_iter().find(|finding| finding.verdict == Verdict::Problem) {
+        Some(obstacle) => Err(refusal(program, &file, &obstacle)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-fn refusal(program: &Path, file: &Path, obstacle: &str) -> Failure {
-    let through =
-        if program == file { String::new() } else { format!(" is run by {}, which", file.display()) };
+fn refusal(program: &Path, file: &Path, obstacle: &Finding) -> Failure {
+    let program = program.display();
+    let through = match program.to_string() == file.display().to_string() {
+        true => String::new(),
+        false => format!(" is run by {}, which", file.display()),
+    };
     let message = format!(
-        "{}{through} {obstacle}: LD_PRELOAD would not reach it, and it would use the kernel's network",
-        program.display()
+        "{program}{through} {}, and it would use the kernel's network; {}; 'tubesock doctor {program}' looks at the rest, too",
+        obstacle.text, obstacle.advice
     );
     Failure::new(Failure::NOT_RUNNABLE, message)
 }
 
-/// What the kernel would do with a file.
-#[derive(Debug, PartialEq, Eq)]
-enum Image {
-    /// `#!`
-    Script(PathBuf),
-    /// An ELF file of this machine, with its dynamic linker.
-    Elf { linker: Option<Vec<u8>> },
-    /// An ELF file of another machine or word size.
-    Foreign,
-    /// Neither; execvp(3) hands it to /bin/sh.
-    Other,
-}
-
-impl Image {
-    fn read(path: &Path) -> std::io::Result<Image> {
-        let file = File::open(path)?;
-        let mut head = [0; HEAD_BYTES];
-        let length = file.read_at(&mut head, 0)?;
-        let head = &head[..length];
-        Ok(if let Some(line) = head.strip_prefix(b"#!") {
-            interpreter(line).map_or(Image::Other, Image::Script)
-        } else if head.starts_with(b"\x7fELF") {
-            elf(head, &|buffer, offset| file.read_exact_at(buffer, offset).is_ok())
-        } else {
-            Image::Other
-        })
-    }
-
-    fn obstacle(&self) -> Option<String> {
-        match self {
-            Image::Elf { linker: None } => Some("is statically linked".into()),
-            Image::Elf { linker: Some(linker) } if contains(linker, b"ld-musl") => {
-                Some("is linked to musl, and libtubesock_preload.so to glibc".into())
+/// The file that the kernel would load for the program, itself or an interpreter, and what it says. The text of a problem
+/// follows the name of that file.
+pub(crate) fn examine(program: &Path) -> (PathBuf, Vec<Finding>) {
+    let mut file = program.to_owned();
+    for _ in 0..=SCRIPT_LEVELS {
+        match Image::read(&file) {
+            Ok(Image::Script(interpreter)) => file = interpreter,
+            Ok(image) => {
+                let findings = of_image(&file, &image);
+                return (file, findings);
             }
-            Image::Foreign => Some(format!("is not a 64-bit {} program", std::env::consts::ARCH)),
-            Image::Elf { .. } | Image::Script(_) | Image::Other => None,
-        }
-    }
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
-}
-
-/// The interpreter of a `#!` line: the first word.
-fn interpreter(line: &[u8]) -> Option<PathBuf> {
-    let line = line.split(|&byte| byte == b'\n').next()?;
-    let word = line.split(|byte| b" \t\0".contains(byte)).find(|word| !word.is_empty())?;
-    Some(PathBuf::from(OsStr::from_bytes(word)))
-}
-
-/// The parts of the ELF header that matter here (elf(5)), for ELFCLASS64 and little endian.
-fn elf(head: &[u8], read: &dyn Fn(&mut [u8], u64) -> bool) -> Image {
-    const MACHINE: u16 = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
-    const PROGRAM_HEADER_BYTES: usize = 56;
-    const PT_INTERP: u32 = 3;
-    const PATH_MAX: usize = 4096;
-    if head.get(4..6) != Some(&[2, 1]) || number(head, 18, 2) != Some(u64::from(MACHINE)) {
-        return Image::Foreign;
-    }
-    let (Some(start), Some(count)) = (number(head, 32, 8), number(head, 56, 2)) else { return Image::Other };
-    let mut linker = None;
-    for index in 0..count {
-        let mut header = [0; PROGRAM_HEADER_BYTES];
-        if !read(&mut header, start.saturating_add(index * PROGRAM_HEADER_BYTES as u64)) {
-            return Image::Other;
-        }
-        if number(&header, 0, 4) == Some(u64::from(PT_INTERP)) {
-            let (offset, length) = (number(&header, 8, 8), number(&header, 32, 8));
-            let length = length.and_then(|length| usize::try_from(length).ok()).filter(|n| *n <= PATH_MAX);
-            let (Some(offset), Some(length)) = (offset, length) else { return Image::Other };
-            let mut name = vec![0; length];
-            if !read(&mut name, offset) {
-                return Image::Other;
+            // What cannot be read cannot be judged; execve(2) has the last word.
+            Err(error) => {
+                let finding =
+                    Finding::warning("linking", format!("not known, the file cannot be read: {error}"), "");
+                return (file, vec![finding]);
             }
-            linker = Some(name);
         }
     }
-    Image::Elf { linker }
+    (file, Vec::new())
 }
 
-/// A little-endian number of `length` bytes, 8 at most.
-fn number(bytes: &[u8], offset: usize, length: usize) -> Option<u64> {
-    let field = bytes.get(offset..offset.checked_add(length)?)?;
-    Some(field.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+fn of_image(file: &Path, image: &Image) -> Vec<Finding> {
+    let mut findings = vec![linking(image), rights(file)];
+    if let Image::Elf(elf) = image {
+        findings.extend([system_calls(elf), sandbox(file, elf)]);
+    }
+    findings
+}
+
+fn linking(image: &Image) -> Finding {
+    const SUBJECT: &str = "linking";
+    match image {
+        Image::Elf(Elf { linker: None, .. }) => Finding::problem(
+            SUBJECT,
+            "is statically linked: LD_PRELOAD would not reach it",
+            "install or build it dynamically linked",
+        ),
+        Image::Elf(Elf { linker: Some(linker), .. }) if linker.to_string_lossy().contains("ld-musl") => {
+            Finding::problem(
+                SUBJECT,
+                "is linked to musl, and libtubesock_preload.so to glibc: it could not be loaded",
+                "install or build it for glibc",
+            )
+        }
+        Image::Elf(Elf { linker: Some(linker), .. }) => {
+            Finding::ok(SUBJECT, format!("dynamically, by {}, which heeds LD_PRELOAD", linker.display()))
+        }
+        Image::Foreign => Finding::problem(
+            SUBJECT,
+            format!(
+                "is not a 64-bit {} program: the library is, and could not be loaded",
+                std::env::consts::ARCH
+            ),
+            "install or build it for this machine",
+        ),
+        Image::Script(_) | Image::Other => {
+            Finding::ok(SUBJECT, "neither an ELF file nor a script with #!: /bin/sh would run it")
+        }
+    }
 }
 
 /// Why the kernel would tell the dynamic linker not to trust the environment (AT_SECURE).
-fn privilege(file: &Path) -> Option<String> {
-    let stat = rustix::fs::stat(file).ok()?;
-    let user = rustix::process::getuid();
-    let group = rustix::process::getgid();
-    if let Some(obstacle) = other_identity(&stat, user.as_raw(), group.as_raw()) {
-        return Some(obstacle);
+fn rights(file: &Path) -> Finding {
+    const SUBJECT: &str = "rights";
+    let obstacle = rustix::fs::stat(file).ok().and_then(|stat| {
+        let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
+        other_identity(&stat, user.as_raw(), group.as_raw())
+    });
+    let obstacle = obstacle.or_else(|| {
+        let mut value = [0u8; 64];
+        let has_capabilities = rustix::fs::getxattr(file, "security.capability", &mut value).is_ok();
+        (has_capabilities && !rustix::process::getuid().is_root()).then_some("has file capabilities")
+    });
+    match obstacle {
+        None => Finding::ok(SUBJECT, "those of whoever starts it"),
+        Some(obstacle) => Finding::problem(
+            SUBJECT,
+            format!("{obstacle}: LD_PRELOAD would not reach it"),
+            "a copy of the file (cp) has no such rights and can be served, if it can do without them",
+        ),
     }
-    let mut value = [0u8; 64];
-    let has_capabilities = rustix::fs::getxattr(file, "security.capability", &mut value).is_ok();
-    (has_capabilities && !user.is_root()).then(|| "has file capabilities".into())
 }
 
-fn other_identity(stat: &Stat, user: u32, group: u32) -> Option<String> {
+fn other_identity(stat: &Stat, user: u32, group: u32) -> Option<&'static str> {
     let mode = Mode::from_raw_mode(stat.st_mode);
     if mode.contains(Mode::SUID) && stat.st_uid != user {
-        return Some("is set-user-ID to another user".into());
+        return Some("is set-user-ID to another user");
     }
     // Without the group's execute bit it meant mandatory locking.
     if mode.contains(Mode::SGID | Mode::XGRP) && stat.st_gid != group {
-        return Some("is set-group-ID to another group".into());
+        return Some("is set-group-ID to another group");
     }
     None
+}
+
+/// Who makes its system calls.
+fn system_calls(elf: &Elf) -> Finding {
+    const SUBJECT: &str = "system calls";
+    if elf.go {
+        return Finding::problem(
+            SUBJECT,
+            "is a Go program, which makes its system calls itself: the library would not see them",
+            "use a program of the same purpose that calls libc",
+        );
+    }
+    if links(elf, "liburing.so") {
+        return Finding::warning(
+            SUBJECT,
+            "it links liburing, which makes its system calls itself: what it does through a ring passes the library by",
+            "turn io_uring off in its settings; or run it with --strict, under which there are no rings, and it falls back if it can",
+        );
+    }
+    Finding::ok(
+        SUBJECT,
+        "by libc, as far as its file tells; io_uring, asked for through libc, is denied (ENOSYS)",
+    )
+}
+
+/// Whether it forbids itself the calls that the library needs.
+fn sandbox(file: &Path, elf: &Elf) -> Finding {
+    const SUBJECT: &str = "sandbox";
+    let name = file.file_name().unwrap_or_default();
+    let known = SANDBOXED.iter().find(|(known, _)| name == *known);
+    if known.is_none() && !links(elf, "libseccomp.so") {
+        return Finding::ok(SUBJECT, "no seccomp filter of its own is known");
+    }
+    Finding::warning(
+        SUBJECT,
+        "it has a seccomp filter of its own: where that forbids socket(AF_UNIX), socketpair, sendmsg, recvmsg, getsockname, \
+         getpeername, fcntl or dup, calls on sockets fail or it is killed",
+        known.map_or("look for a setting that turns it off", |(_, advice)| advice),
+    )
+}
+
+fn links(elf: &Elf, library: &str) -> bool {
+    elf.libraries.iter().any(|name| name.starts_with(library))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A little-endian 64-bit ELF file with one program header of type `kind`.
-    fn image(class: u8, machine: u16, kind: u32, linker: &[u8]) -> Vec<u8> {
-        let mut file = vec![0; 120];
-        file[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', class, 1]);
-        file[18..20].copy_from_slice(&machine.to_le_bytes());
-        file[32] = 64;
-        file[56] = 1;
-        file[64..68].copy_from_slice(&kind.to_le_bytes());
-        file[72] = 120;
-        file[96..104].copy_from_slice(&(linker.len() as u64).to_le_bytes());
-        file.extend(linker);
-        file
+    fn elf(linker: Option<&str>) -> Elf {
+        Elf { linker: linker.map(PathBuf::from), ..Elf::default() }
     }
 
-    fn parsed(file: &[u8]) -> Image {
-        elf(&file[..file.len().min(HEAD_BYTES)], &|buffer, offset| {
-            let start = usize::try_from(offset).unwrap_or(usize::MAX);
-            let source = start.checked_add(buffer.len()).and_then(|end| file.get(start..end));
-            source.map(|bytes| buffer.copy_from_slice(bytes)).is_some()
-        })
+    fn problem(finding: &Finding) -> Option<&str> {
+        (finding.verdict == Verdict::Problem).then_some(&finding.text)
     }
 
     #[test]
-    fn elf_headers() {
-        let linker = b"/lib64/ld-linux-x86-64.so.2\0".to_vec();
-        assert_eq!(parsed(&image(2, 62, 3, &linker)), Image::Elf { linker: Some(linker.clone()) });
-        assert_eq!(parsed(&image(2, 62, 1, b"")), Image::Elf { linker: None });
-        assert_eq!(parsed(&image(1, 62, 3, &linker)), Image::Foreign);
-        assert_eq!(parsed(&image(2, 40, 3, &linker)), Image::Foreign);
-        let whole = image(2, 62, 3, &linker);
-        for length in 4..whole.len() {
-            let cut = parsed(&whole[..length]);
-            assert!(matches!(cut, Image::Foreign | Image::Other), "{length} bytes: {cut:?}");
-        }
+    fn linkings() {
+        let linked = |linker| linking(&Image::Elf(elf(linker)));
+        assert_eq!(problem(&linked(Some("/lib64/ld-linux-x86-64.so.2"))), None);
+        assert!(problem(&linked(None)).is_some_and(|text| text.contains("statically")));
+        assert!(problem(&linked(Some("/lib/ld-musl-x86_64.so.1"))).is_some_and(|text| text.contains("musl")));
+        assert!(problem(&linking(&Image::Foreign)).is_some());
+        assert_eq!(problem(&linking(&Image::Other)), None);
     }
 
     #[test]
-    fn obstacles() {
-        assert_eq!(Image::Elf { linker: Some(b"/lib64/ld-linux-x86-64.so.2\0".to_vec()) }.obstacle(), None);
-        assert!(Image::Elf { linker: None }.obstacle().is_some_and(|text| text.contains("statically")));
-        let musl = Image::Elf { linker: Some(b"/lib/ld-musl-x86_64.so.1\0".to_vec()) };
-        assert!(musl.obstacle().is_some_and(|text| text.contains("musl")));
-        assert!(Image::Foreign.obstacle().is_some());
-        assert_eq!(Image::Other.obstacle(), None);
+    fn who_makes_the_calls() {
+        assert_eq!(system_calls(&elf(None)).verdict, Verdict::Ok);
+        let go = Elf { go: true, ..elf(None) };
+        assert!(problem(&system_calls(&go)).is_some_and(|text| text.contains("Go")));
+        let ring = Elf { libraries: vec!["liburing.so.2".into()], ..elf(None) };
+        assert_eq!(system_calls(&ring).verdict, Verdict::Warning);
     }
 
     #[test]
-    fn script_lines() {
-        let table: [(&[u8], Option<&str>); 5] = [
-            (b"/bin/sh\n", Some("/bin/sh")),
-            (b" \t/usr/bin/env python3\nrest", Some("/usr/bin/env")),
-            (b"/bin/sh", Some("/bin/sh")),
-            (b"\n/bin/sh", None),
-            (b"", None),
-        ];
-        for (line, expected) in table {
-            assert_eq!(interpreter(line), expected.map(PathBuf::from));
-        }
+    fn sandboxes() {
+        let plain = elf(None);
+        assert_eq!(sandbox(Path::new("/bin/cat"), &plain).verdict, Verdict::Ok);
+        assert_eq!(sandbox(Path::new("/usr/sbin/vsftpd"), &plain).advice, SANDBOXED[3].1);
+        let filtered = Elf { libraries: vec!["libseccomp.so.2".into()], ..plain };
+        assert_eq!(sandbox(Path::new("/bin/cat"), &filtered).verdict, Verdict::Warning);
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(crate) fn run(settings: &SettingFlags, command: &[OsString]) -> Result<ExitC
     let limits = descriptors::claim_process();
     // For as long as the process lives: the child that becomes the program needs it too.
     let awaited: &Awaited = Box::leak(Box::new(Awaited::block(&[&PASSED_ON[..], &[libc::SIGCHLD]].concat())));
-    let host = host::serve(&config).map_err(|problem| Failure::new(Failure::SETTING, problem))?;
+    let host = host::serve(&config).map_err(not_served)?;
     let told =
         Config { host: Some(host.address()), log: config.log, trace: config.trace, ..Config::default() };
     prepared.envs(told.variables());
@@ -135,7 +135,13 @@ fn end_as(status: Option<WaitStatus>) -> ExitCode {
     ExitCode::from(status.exit_status().unwrap_or(1) as u8)
 }
 
-fn not_started(name: &OsStr, error: &std::io::Error) -> Failure {
+/// Why there is no host.
+fn not_served(problem: String) -> Failure {
+    Failure::new(Failure::SETTING, format!("{problem}; 'tubesock doctor' tells what this machine gives"))
+}
+
+/// Why there was no program to run.
+pub(crate) fn not_started(name: &OsStr, error: &std::io::Error) -> Failure {
     let status = match error.kind() {
         ErrorKind::NotFound => Failure::NOT_FOUND,
         _ => Failure::NOT_RUNNABLE,
