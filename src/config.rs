@@ -107,6 +107,8 @@ pub struct Config {
     pub log: LogLevel,
     /// TUBESOCK_TRACE
     pub trace: Option<PathBuf>,
+    /// TUBESOCK_STRICT
+    pub strict: bool,
     /// TUBESOCK_HOST, set by `tubesock run`: the host that makes the sockets; all else is that host's affair.
     pub host: Option<HostAddress>,
 }
@@ -119,6 +121,7 @@ enum Field {
     Publish,
     Log,
     Trace,
+    Strict,
 }
 
 /// One setting, under its two names.
@@ -128,7 +131,7 @@ pub struct Setting {
     pub flag: &'static str,
     /// The variable that means the same.
     pub variable: &'static str,
-    /// The form of the value.
+    /// The form of the value; empty for a flag that has none, whose variable is 1 or 0.
     pub value: &'static str,
     /// What holds without it, as a person would write it.
     pub default: &'static str,
@@ -140,7 +143,7 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 5] = [
+pub const SETTINGS: [Setting; 6] = [
     Setting {
         flag: "--link",
         variable: "TUBESOCK_LINK",
@@ -185,6 +188,15 @@ pub const SETTINGS: [Setting; 5] = [
         repeatable: false,
         help: "Write a line for every call and every packet to FILE.",
         field: Field::Trace,
+    },
+    Setting {
+        flag: "--strict",
+        variable: "TUBESOCK_STRICT",
+        value: "",
+        default: "off",
+        repeatable: false,
+        help: "Let nothing go round the stack: calls past the library that would, and io_uring, fail with EPERM and a line in the log.",
+        field: Field::Strict,
     },
 ];
 
@@ -269,6 +281,7 @@ impl Config {
             Field::Publish => self.publish.push(text(value)?.parse()?),
             Field::Log => self.log = text(value)?.parse()?,
             Field::Trace => self.trace = Some(file(value)?),
+            Field::Strict => self.strict = switch(value)?,
         }
         Ok(())
     }
@@ -296,6 +309,7 @@ impl Config {
             }
             Field::Log => Some(self.log.to_string().into()),
             Field::Trace => self.trace.clone().map(PathBuf::into_os_string),
+            Field::Strict => self.strict.then(|| "1".into()),
         }
     }
 }
@@ -327,6 +341,14 @@ fn items<'a>(setting: &Setting, value: &'a OsStr) -> Vec<&'a OsStr> {
 
 fn text(value: &OsStr) -> Result<&str, String> {
     value.to_str().ok_or_else(|| "not UTF-8; write it in ASCII".into())
+}
+
+fn switch(value: &OsStr) -> Result<bool, String> {
+    match text(value)? {
+        "1" => Ok(true),
+        "0" => Ok(false),
+        _ => Err("neither on nor off; write 1 or 0".into()),
+    }
 }
 
 fn file(value: &OsStr) -> Result<PathBuf, String> {
@@ -474,6 +496,7 @@ mod tests {
             ("TUBESOCK_PUBLISH", "8080:80, [::1]:0:53/udp"),
             ("TUBESOCK_LOG", "debug"),
             ("TUBESOCK_TRACE", "/t"),
+            ("TUBESOCK_STRICT", "1"),
             ("TUBESOCK_HOST", "000102030405060708090a0b0c0d0e0ff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff"),
         ]);
         let expected = Config {
@@ -482,6 +505,7 @@ mod tests {
             publish: vec![published("0.0.0.0:8080", 80, false), published("[::1]:0", 53, true)],
             log: LogLevel::Debug,
             trace: Some("/t".into()),
+            strict: true,
             host: Some(host()),
         };
         assert_eq!(config, Ok(expected));
@@ -529,6 +553,7 @@ mod tests {
                 "tun",
                 "TUBESOCK_LINK 'tun': there is no such link; use nat, the only one in this version",
             ),
+            ("TUBESOCK_STRICT", "yes", "TUBESOCK_STRICT 'yes': neither on nor off; write 1 or 0"),
             (
                 "TUBESOCK_PUBLISH",
                 "1:2,80",
@@ -567,6 +592,7 @@ mod tests {
             publish: vec![published("[::]:8080", 80, false), published("127.0.0.1:53", 53, true)],
             log: LogLevel::Off,
             trace: None,
+            strict: true,
             host: Some(host()),
         };
         let variables = config.variables().into_iter().map(|(name, value)| (name.into(), value));
@@ -588,9 +614,8 @@ mod tests {
         let document = include_str!("../docs/configuration.md");
         for setting in &SETTINGS {
             let row = format!(
-                "| `{} {}` | `{}` | {} | {}{} |",
-                setting.flag,
-                setting.value,
+                "| `{}` | `{}` | {} | {}{} |",
+                format!("{} {}", setting.flag, setting.value).trim_end(),
                 setting.variable,
                 setting.default,
                 setting.help,

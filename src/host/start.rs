@@ -171,6 +171,11 @@ fn start_alone(process: u32) -> Result<Place> {
     log::start(settings.as_ref().map_or_else(|_| LogLevel::default(), |config| config.log));
     let started = match settings {
         Ok(Config { host: Some(at), trace, .. }) => use_elsewhere(at, trace.as_deref()),
+        Ok(Config { strict: true, .. }) => {
+            Err("TUBESOCK_STRICT: only 'tubesock run' can see to that, from outside; start the \
+                                                program by it, or unset the variable"
+                .into())
+        }
         Ok(config) => run(&config, process).map(Place::Here),
         Err(problem) => Err(problem),
     };

@@ -13,5 +13,6 @@ mod failures;
 mod names;
 mod processes;
 mod servers;
+mod strict;
 mod support;
 mod users;

@@ -12,6 +12,7 @@ mod program;
 mod reachable;
 mod run;
 mod settings;
+mod strict;
 mod trace;
 
 use clap::{Parser, Subcommand};

@@ -7,6 +7,7 @@
 //! * If we are killed, so is the program; the sockets of its descendants end with a reset.
 
 use crate::settings::SettingFlags;
+use crate::strict::Confinement;
 use crate::{Failure, preload, program, reachable};
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus};
 use std::ffi::{OsStr, OsString};
@@ -34,6 +35,10 @@ const PASSED_ON: [i32; 8] = [
 /// Runs the program to its end, and that of its descendants.
 pub(crate) fn run(settings: &SettingFlags, command: &[OsString]) -> Result<ExitCode, Failure> {
     let (config, mut prepared) = prepare(settings, command)?;
+    let confinement: Option<&Confinement> = match config.strict {
+        true => Some(Box::leak(Box::new(Confinement::prepare()?))),
+        false => None,
+    };
     let limits = descriptors::claim_process();
     // For as long as the process lives: the child that becomes the program needs it too.
     let awaited: &Awaited = Box::leak(Box::new(Awaited::block(&[&PASSED_ON[..], &[libc::SIGCHLD]].concat())));
@@ -43,7 +48,8 @@ pub(crate) fn run(settings: &SettingFlags, command: &[OsString]) -> Result<ExitC
     prepared.envs(told.variables());
     // Fails only on kernels before 3.4: then orphans are init's, and we end without them.
     let _ = rustix::process::set_child_subreaper(Pid::from_raw(1));
-    let program = start(&mut prepared, awaited, limits).map_err(|error| not_started(&command[0], &error))?;
+    let program = start(&mut prepared, awaited, limits, confinement);
+    let program = program.map_err(|error| not_started(&command[0], &error))?;
     release_streams();
     let status = wait(&program, awaited);
     awaited.restore();
@@ -73,15 +79,25 @@ pub(crate) fn add_library(command: &mut Command, library: &Path) -> Result<(), F
     Ok(())
 }
 
-/// Starts the program, with the limits and the signal mask that we were given.
-fn start(prepared: &mut Command, awaited: &'static Awaited, limits: Rlimit) -> std::io::Result<Child> {
+/// Starts the program, with the limits and the signal mask that we were given, confined if it is to be.
+fn start(
+    prepared: &mut Command,
+    awaited: &'static Awaited,
+    limits: Rlimit,
+    confinement: Option<&'static Confinement>,
+) -> std::io::Result<Child> {
     let become_program = move || {
         awaited.restore();
         rustix::process::setrlimit(Resource::Nofile, limits)?;
-        Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        Ok(confinement.map_or(Ok(()), Confinement::enter)?)
     };
     // SAFETY: system calls only, between fork and exec.
-    unsafe { prepared.pre_exec(become_program) }.spawn()
+    let program = unsafe { prepared.pre_exec(become_program) }.spawn()?;
+    if let Some(confinement) = confinement {
+        confinement.watch();
+    }
+    Ok(program)
 }
 
 /// Whoever reads what the program writes must see its end when it ends, and not when we do.

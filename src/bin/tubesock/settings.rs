@@ -48,12 +48,15 @@ impl SettingFlags {
 
 fn flag(setting: &'static Setting) -> Arg {
     let help = format!("{} [default: {}] [variable: {}]", setting.help, setting.default, setting.variable);
-    Arg::new(setting.flag)
+    let argument = Arg::new(setting.flag)
         .long(setting.flag.trim_start_matches('-'))
-        .value_name(setting.value)
         .help(help)
         .value_parser(OsStringValueParser::new())
-        .action(if setting.repeatable { ArgAction::Append } else { ArgAction::Set })
+        .action(if setting.repeatable { ArgAction::Append } else { ArgAction::Set });
+    match setting.value {
+        "" => argument.num_args(0).default_missing_value("1"),
+        value => argument.value_name(value),
+    }
 }
 
 impl Args for SettingFlags {
@@ -102,6 +105,13 @@ mod tests {
         assert_eq!(config.log, tubesock::config::LogLevel::Debug);
         assert_eq!(config.publish.iter().map(|p| p.port).collect::<Vec<_>>(), [2, 4]);
         assert_eq!(config.capture, Some("/c".into()));
+    }
+
+    #[test]
+    fn a_flag_without_a_value_is_on() {
+        assert!(parse(&["--strict"]).over([]).expect("good values").strict);
+        let off = parse(&[]).over([("TUBESOCK_STRICT".into(), "0".into())]);
+        assert!(!off.expect("good values").strict);
     }
 
     #[test]

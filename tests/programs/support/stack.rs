@@ -10,6 +10,7 @@ pub(crate) struct Stack {
     capture: Option<PathBuf>,
     publish: Vec<String>,
     log: Option<&'static str>,
+    strict: bool,
 }
 
 enum Way {
@@ -70,6 +71,11 @@ impl Stack {
         self
     }
 
+    pub(crate) fn strict(mut self) -> Stack {
+        self.strict = true;
+        self
+    }
+
     /// Where a program on this stack finds the machine's loopback. 10.0.2.2 exists in our stack only: a
     /// program that went round it would not get there.
     pub(crate) fn gateway(&self) -> IpAddr {
@@ -99,6 +105,9 @@ impl Stack {
         if let Some(level) = self.log {
             words.extend(["--log".into(), level.into()]);
         }
+        if self.strict {
+            words.push("--strict".into());
+        }
         words.push("--".into());
         words
     }
@@ -118,7 +127,7 @@ impl Stack {
     }
 
     fn by(way: Way) -> Stack {
-        Stack { way, capture: None, publish: Vec::new(), log: None }
+        Stack { way, capture: None, publish: Vec::new(), log: None, strict: false }
     }
 }
 
