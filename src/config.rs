@@ -3,6 +3,9 @@
 //! value, and whether a file can be written or a port is free shows when the host starts.
 #![forbid(unsafe_code)]
 
+mod bypass;
+
+pub use bypass::Bypass;
 use core::fmt;
 use core::str::FromStr;
 use std::ffi::{OsStr, OsString};
@@ -103,6 +106,8 @@ pub struct Config {
     pub capture: Option<PathBuf>,
     /// TUBESOCK_PUBLISH, comma-separated
     pub publish: Vec<Publish>,
+    /// TUBESOCK_BYPASS, comma-separated
+    pub bypass: Vec<Bypass>,
     /// TUBESOCK_LOG
     pub log: LogLevel,
     /// TUBESOCK_TRACE
@@ -122,6 +127,7 @@ enum Field {
     Log,
     Trace,
     Strict,
+    Bypass,
 }
 
 /// One setting, under its two names.
@@ -143,7 +149,7 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 6] = [
+pub const SETTINGS: [Setting; 7] = [
     Setting {
         flag: "--link",
         variable: "TUBESOCK_LINK",
@@ -197,6 +203,15 @@ pub const SETTINGS: [Setting; 6] = [
         repeatable: false,
         help: "Let nothing go round the stack: calls past the library that would, and io_uring, fail with EPERM and a line in the log.",
         field: Field::Strict,
+    },
+    Setting {
+        flag: "--bypass",
+        variable: "TUBESOCK_BYPASS",
+        value: "CIDR[:PORT]",
+        default: "nothing is bypassed",
+        repeatable: true,
+        help: "Let the kernel connect to what is in CIDR, an address or a network such as 127.0.0.0/8; IPv6 in brackets: [fd00::]/8:443.",
+        field: Field::Bypass,
     },
 ];
 
@@ -262,8 +277,10 @@ impl Config {
 
     /// `name` is the flag or the variable, as the person wrote it.
     fn apply(&mut self, setting: &Setting, name: &str, values: &[OsString]) -> Result<(), String> {
-        if setting.field == Field::Publish {
-            self.publish.clear();
+        match setting.field {
+            Field::Publish => self.publish.clear(),
+            Field::Bypass => self.bypass.clear(),
+            Field::Link | Field::Capture | Field::Log | Field::Trace | Field::Strict => {}
         }
         for value in values {
             for item in items(setting, value) {
@@ -282,6 +299,7 @@ impl Config {
             Field::Log => self.log = text(value)?.parse()?,
             Field::Trace => self.trace = Some(file(value)?),
             Field::Strict => self.strict = switch(value)?,
+            Field::Bypass => self.bypass.push(text(value)?.parse()?),
         }
         Ok(())
     }
@@ -302,16 +320,19 @@ impl Config {
         match field {
             Field::Link => (self.link != LinkChoice::default()).then(|| self.link.to_string().into()),
             Field::Capture => self.capture.clone().map(PathBuf::into_os_string),
-            Field::Publish if self.publish.is_empty() => None,
-            Field::Publish => {
-                let items: Vec<String> = self.publish.iter().map(Publish::to_string).collect();
-                Some(items.join(",").into())
-            }
+            Field::Publish => list(&self.publish),
+            Field::Bypass => list(&self.bypass),
             Field::Log => Some(self.log.to_string().into()),
             Field::Trace => self.trace.clone().map(PathBuf::into_os_string),
             Field::Strict => self.strict.then(|| "1".into()),
         }
     }
+}
+
+/// Several values of one variable; None without any.
+fn list(items: &[impl fmt::Display]) -> Option<OsString> {
+    let items: Vec<String> = items.iter().map(|item| item.to_string()).collect();
+    (!items.is_empty()).then(|| items.join(",").into())
 }
 
 fn is_known(name: &OsStr) -> bool {
@@ -420,31 +441,29 @@ impl FromStr for Publish {
             .rsplit_once(':')
             .ok_or("two ports are needed, the machine's and the program's; write for example 8080:80")?;
         let (address, host_port) = match host.rsplit_once(':') {
-            Some((address, host_port)) => (published_address(address)?, host_port),
+            Some((address, host_port)) => (ip_address(address)?, host_port),
             None => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), host),
         };
-        let port = published_port(port)?;
+        let port = port_number(port)?;
         if port == 0 {
             return Err("0 is no port of a program; write the port that the program listens on".into());
         }
-        Ok(Publish { listen: SocketAddr::new(address, published_port(host_port)?), port, datagram })
+        Ok(Publish { listen: SocketAddr::new(address, port_number(host_port)?), port, datagram })
     }
 }
 
-fn published_address(text: &str) -> Result<IpAddr, String> {
+fn ip_address(text: &str) -> Result<IpAddr, String> {
     let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let address = match bracketed {
         Some(inner) => inner.parse().map(IpAddr::V6).ok(),
         None => text.parse().map(IpAddr::V4).ok(),
     };
     address.ok_or_else(|| {
-        format!(
-            "'{text}' is no address of the machine; write IPv4 as 127.0.0.1 and IPv6 in brackets, as [::1]"
-        )
+        format!("'{text}' is no address; write IPv4 as 127.0.0.1 and IPv6 in brackets, as [::1]")
     })
 }
 
-fn published_port(text: &str) -> Result<u16, String> {
+fn port_number(text: &str) -> Result<u16, String> {
     // `parse` would take a sign.
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse()
@@ -469,6 +488,10 @@ mod tests {
 
     fn published(listen: &str, port: u16, datagram: bool) -> Publish {
         Publish { listen: listen.parse().expect("an address in a test"), port, datagram }
+    }
+
+    fn bypassed(rule: &str) -> Bypass {
+        rule.parse().expect("a rule in a test")
     }
 
     fn host() -> HostAddress {
@@ -497,6 +520,7 @@ mod tests {
             ("TUBESOCK_LOG", "debug"),
             ("TUBESOCK_TRACE", "/t"),
             ("TUBESOCK_STRICT", "1"),
+            ("TUBESOCK_BYPASS", "127.0.0.0/8, [::1]:80"),
             ("TUBESOCK_HOST", "000102030405060708090a0b0c0d0e0ff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff"),
         ]);
         let expected = Config {
@@ -506,6 +530,7 @@ mod tests {
             log: LogLevel::Debug,
             trace: Some("/t".into()),
             strict: true,
+            bypass: vec![bypassed("127.0.0.0/8"), bypassed("[::1]/128:80")],
             host: Some(host()),
         };
         assert_eq!(config, Ok(expected));
@@ -593,6 +618,7 @@ mod tests {
             log: LogLevel::Off,
             trace: None,
             strict: true,
+            bypass: vec![bypassed("127.0.0.0/8"), bypassed("[::1]/128:80")],
             host: Some(host()),
         };
         let variables = config.variables().into_iter().map(|(name, value)| (name.into(), value));

@@ -11,12 +11,14 @@ use crate::error::{Error, Result};
 use crate::host::{self, Answer, Connect, Request};
 use crate::observe::log;
 use crate::sys;
+use crate::sys::descriptors::{Owned, put_over};
+use crate::sys::epoll::Registrations;
 use address::Given;
 use libc::c_int;
 use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, RawFd};
 use rustix::fs::OFlags;
 use rustix::io::FdFlags;
-use rustix::net::SocketFlags;
+use rustix::net::{AddressFamily, SocketFlags, sockopt};
 use std::net::SocketAddr;
 
 /// What a descriptor is, when it is one of ours. Async-signal-safe.
@@ -101,27 +103,25 @@ pub enum Progress {
     Done,
     /// The caller waits until the descriptor polls writable: perhaps with a new near end under its number.
     Waits(Identity),
+    /// The descriptor is now the kernel's, for which the call is to be made.
+    Kernels,
 }
 
 /// connect(2)
 pub fn connect(identity: &Identity, address: &[u8]) -> Result<Progress> {
     let to = address::parse(address, identity.domain)?;
-    let to = match (identity.kind, to) {
-        (Kind::Datagram | Kind::Echo, Given::Unspecified) => None,
-        (Kind::Datagram | Kind::Echo, Given::Address(to)) => Some(to),
+    let request = match (identity.kind, to) {
+        (Kind::Datagram | Kind::Echo, Given::Unspecified) => Request::ConnectDatagram(None),
+        (Kind::Datagram | Kind::Echo, Given::Address(to)) => Request::ConnectDatagram(Some(to)),
         (Kind::Stream, Given::Unspecified) => {
             return Err(refused("connect(AF_UNSPEC) of a stream", Error::NotSupported));
         }
-        (Kind::Stream, Given::Address(to)) => return connect_stream(identity, to),
+        (Kind::Stream, Given::Address(to)) => Request::Connect(to),
     };
-    demand(identity, "connect", Request::ConnectDatagram(to)).map(|()| Progress::Done)
-}
-
-fn connect_stream(identity: &Identity, to: SocketAddr) -> Result<Progress> {
-    let (identity, begun) = match begin(identity, to)? {
+    let (identity, begun) = match begin(identity, request)? {
         Connect::Again => {
             let identity = replace(identity)?;
-            (identity, begin(&identity, to)?)
+            (identity, begin(&identity, request)?)
         }
         begun => (*identity, begun),
     };
@@ -130,25 +130,58 @@ fn connect_stream(identity: &Identity, to: SocketAddr) -> Result<Progress> {
         Connect::Pending if is_nonblocking(identity.near()) => Err(Error::InProgress),
         Connect::Pending => Ok(Progress::Waits(identity)),
         Connect::Done | Connect::Again => Ok(Progress::Done),
+        Connect::Kernels => Ok(Progress::Kernels),
     }
 }
 
-fn begin(identity: &Identity, to: SocketAddr) -> Result<Connect> {
-    match ask(identity, "connect", Request::Connect(to))? {
-        Answer::Connect(begun) => Ok(begun),
+fn begin(identity: &Identity, request: Request) -> Result<Connect> {
+    match host::ask(identity, "connect", request, &[])? {
+        (Answer::Connect(Connect::Kernels), Some(socket)) => {
+            put_in_place(socket, identity)?;
+            Ok(Connect::Kernels)
+        }
+        (Answer::Connect(begun), _) => Ok(begun),
         _ => Err(Error::Broken),
     }
 }
 
 /// Puts a new near end in the place of one whose connect failed: the kernel lets an AF_UNIX socket connect once only.
-/// Duplicates of the old one, and epoll registrations, do not follow.
+/// Duplicates of the old one do not follow.
 fn replace(identity: &Identity) -> Result<Identity> {
     let near = identity.near();
     let request = Request::Replacement { nonblocking: is_nonblocking(near) };
     let (_, replacement) = host::ask(identity, "connect", request, &[])?;
-    let close_on_exec = rustix::io::fcntl_getfd(near)?.contains(FdFlags::CLOEXEC);
-    crate::sys::descriptors::put_over(replacement.ok_or(Error::Broken)?, near, close_on_exec)?;
+    put_in_place(replacement.ok_or(Error::Broken)?, identity)?;
     identify(identity.fd).ok_or(Error::BadDescriptor)
+}
+
+/// Gives the number of a near end to another open file, and its places in epoll sets.
+fn put_in_place(new: Owned, identity: &Identity) -> Result<()> {
+    let near = identity.near();
+    let close_on_exec = rustix::io::fcntl_getfd(near)?.contains(FdFlags::CLOEXEC);
+    let registrations = Registrations::take(near);
+    let put = put_over(new, near, close_on_exec);
+    registrations.restore(near);
+    put
+}
+
+/// Before the kernel's socket `fd` is connected to `address`, or sends there: with --bypass it may have taken the place of
+/// one of ours, and must not carry what is the stack's. ENETUNREACH.
+pub fn may_go(fd: RawFd, address: &[u8]) -> Result<()> {
+    let Ok(Given::Address(to)) = address::parse(address, Domain::V6) else { return Ok(()) };
+    if host::bypass::contains(to) || fd < 0 {
+        return Ok(());
+    }
+    // SAFETY: the kernel looks at the number, and answers EBADF when it is not open.
+    let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+    let domain = sockopt::socket_domain(socket);
+    if !domain.is_ok_and(|domain| [AddressFamily::INET, AddressFamily::INET6].contains(&domain)) {
+        return Ok(());
+    }
+    Err(refused(
+        "what is not bypassed, from a socket that is the kernel's by --bypass",
+        Error::NetworkUnreachable,
+    ))
 }
 
 /// Whether O_NONBLOCK is set on the open file.

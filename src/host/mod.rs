@@ -14,6 +14,7 @@
 //! Limits: a host in process dies with its process, and with it the sockets that forked or exec'd children have of it;
 //! under `tubesock run` the wrapper is the host, and outlives them all.
 
+pub mod bypass;
 mod client;
 mod control;
 mod driver;

@@ -246,7 +246,8 @@ fn segment_size(inner: &mut Inner, identity: &Identity) -> Result<Value> {
 
 const ALGORITHMS: [(Algorithm, &str); 2] = [(Algorithm::Cubic, "cubic"), (Algorithm::Bbr, "bbr")];
 
-fn algorithm_name(algorithm: Option<Algorithm>) -> &'static str {
+/// As TCP_CONGESTION has it.
+pub(super) fn algorithm_name(algorithm: Option<Algorithm>) -> &'static str {
     let algorithm = algorithm.unwrap_or(tcp::Settings::default().congestion);
     ALGORITHMS.iter().find(|(known, _)| *known == algorithm).map_or("", |(_, name)| name)
 }

@@ -99,6 +99,11 @@ impl Inner {
             return Err(Error::Broken);
         }
         let id = identity.id;
+        if let Request::Connect(to) | Request::ConnectDatagram(Some(to)) = request
+            && let Some(socket) = self.bypass(identity, to)?
+        {
+            return Ok((Answer::Connect(Connect::Kernels), Some(socket)));
+        }
         let answer = match request {
             Request::Bind(address) => self.bind(id, address).map(|()| Answer::Done),
             Request::Listen(backlog) => self.listen(id, identity.near(), backlog).map(|()| Answer::Done),
@@ -112,15 +117,13 @@ impl Inner {
                 flags.set(SocketFlags::NONBLOCK, nonblocking);
                 return Ok((Answer::Done, Some(self.replacement(id, flags)?)));
             }
-            Request::ConnectDatagram(to) => self.connect_datagram(id, to).map(|()| Answer::Done),
+            Request::ConnectDatagram(to) => {
+                self.connect_datagram(id, to).map(|()| Answer::Connect(Connect::Done))
+            }
             Request::SendDatagram(to, control) => {
                 self.send_datagram(id, to, &control, bytes).map(|count| Answer::Number(count as u64))
             }
-            Request::NextReport => self
-                .engine
-                .next_report(id)
-                .ok_or(Error::WouldBlock)
-                .map(|report| Answer::Report(report.into())),
+            Request::NextReport => self.next_report(id).map(|report| Answer::Report(Box::new(report))),
             Request::Local => self.local(id).map(Answer::Address),
             Request::Peer => self.peer(id).map(Answer::Address),
             Request::Shutdown { reading } => self.shutdown(id, reading).map(|()| Answer::Done),

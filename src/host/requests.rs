@@ -1,6 +1,6 @@
 //! What the host does for each request, under the lock.
 
-use super::{Inner, ip_options};
+use super::{Inner, bypass, ip_options};
 use crate::bridge::options::Options;
 use crate::bridge::{Ended, Role, Socket};
 use crate::engine::{Control, Domain, ErrorReport, Kind, SocketId, SocketOption};
@@ -26,6 +26,8 @@ pub enum Connect {
     Done,
     /// Not this descriptor any more: the near end has to be replaced first.
     Again,
+    /// Not the stack's affair: the kernel's socket that comes along takes the near end's place, and is connected there.
+    Kernels,
 }
 
 impl Inner {
@@ -285,6 +287,7 @@ impl Inner {
         if let Some(error) = self.take_error(id) {
             return Err(error);
         }
+        to.map_or(Ok(()), bypass::refuse_unconnected)?;
         self.engine.send_with(id, to, control, payload, sys::now())?;
         self.step();
         Ok(payload.len())

@@ -3,7 +3,7 @@
 use super::control::Control;
 use super::exit::Ending;
 use super::inner::ENDING;
-use super::{Address, ELSEWHERE, HOST, Host, Inner, STARTING, driver};
+use super::{Address, ELSEWHERE, HOST, Host, Inner, STARTING, bypass, driver};
 use crate::bridge::Bridge;
 use crate::bridge::name;
 use crate::config::{Config, LinkChoice, LogLevel};
@@ -53,8 +53,9 @@ pub fn remember_settings() {
     let settings =
         REMEMBERED.get_or_init(|| std::env::vars_os().filter(|(name, _)| is_setting(name)).collect());
     if !settings.is_empty()
-        && let Ok(Config { host: Some(at), trace, .. }) = Config::from_environment(settings.iter().cloned())
-        && use_elsewhere(at, trace.as_deref()).is_ok()
+        && let Ok(config) = Config::from_environment(settings.iter().cloned())
+        && let Some(at) = config.host
+        && use_elsewhere(at, &config).is_ok()
         && inherited().filter_map(name::identify).any(|identity| identity.kind != Kind::Stream)
     {
         super::datagram_opened();
@@ -170,7 +171,7 @@ fn start_alone(process: u32) -> Result<Place> {
     let settings = read(&configured);
     log::start(settings.as_ref().map_or_else(|_| LogLevel::default(), |config| config.log));
     let started = match settings {
-        Ok(Config { host: Some(at), trace, .. }) => use_elsewhere(at, trace.as_deref()),
+        Ok(config @ Config { host: Some(at), .. }) => use_elsewhere(at, &config),
         Ok(Config { strict: true, .. }) => {
             Err("TUBESOCK_STRICT: only 'tubesock run' can see to that, from outside; start the \
                                                 program by it, or unset the variable"
@@ -186,10 +187,11 @@ fn start_alone(process: u32) -> Result<Place> {
 }
 
 /// Takes the host elsewhere for this process's.
-fn use_elsewhere(at: Address, trace: Option<&Path>) -> Result<Place, String> {
-    if let Some(path) = trace {
+fn use_elsewhere(at: Address, config: &Config) -> Result<Place, String> {
+    if let Some(path) = &config.trace {
         start_trace(path)?;
     }
+    bypass::remember(&config.bypass);
     ELSEWHERE.store(Box::into_raw(Box::new(at)), Ordering::Release);
     Ok(Place::Elsewhere(at))
 }
@@ -244,6 +246,7 @@ fn build(config: &Config, process: u32) -> Result<Host, String> {
         },
         now,
     );
+    bypass::remember(&config.bypass);
     let token = sys::entropy();
     let control = Control::new(token).map_err(|error| format!("the host cannot start: {error}"))?;
     let address = control.address();

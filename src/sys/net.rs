@@ -2,6 +2,7 @@
 //! Nothing here knows of packets, flows or addresses of the program's network.
 
 use super::descriptors::{Internal, internal};
+use super::raw::errno;
 use crate::system_call;
 use core::time::Duration;
 use rustix::event::epoll;
@@ -329,13 +330,29 @@ fn messages(mut control: &[u8]) -> impl Iterator<Item = (i32, i32, &[u8])> {
     })
 }
 
-/// setsockopt(2) of an int: rustix has no name for these options, and libc's name would come back to us.
+/// setsockopt(2) of an int.
 fn set_number(socket: &Internal, level: i32, option: i32, value: i32) -> Result<()> {
-    let fd = socket.as_raw_fd();
-    let length = size_of::<i32>();
-    // SAFETY: setsockopt(2) reads four bytes at `value`, which outlives the call.
-    let result: i32 = unsafe { system_call!(SYS_setsockopt, fd, level, option, &raw const value, length) };
-    if result < 0 { Err(Errno::INVAL) } else { Ok(()) }
+    set_option(socket, level, option, &value.to_ne_bytes())
+}
+
+/// setsockopt(2): rustix has no name for many options, and libc's name would come back to us.
+pub fn set_option(socket: impl AsFd, level: i32, option: i32, value: &[u8]) -> Result<()> {
+    let fd = socket.as_fd().as_raw_fd();
+    let (place, length) = (value.as_ptr(), value.len());
+    // SAFETY: setsockopt(2) reads `length` bytes at `value`, which outlives the call.
+    let result: i32 = unsafe { system_call!(SYS_setsockopt, fd, level, option, place, length) };
+    if result < 0 { Err(Errno::from_raw_os_error(errno())) } else { Ok(()) }
+}
+
+/// getsockopt(2) of an option of at most 16 bytes.
+pub fn option(socket: impl AsFd, level: i32, option: i32) -> Result<Vec<u8>> {
+    let fd = socket.as_fd().as_raw_fd();
+    let mut value = [0u8; 16];
+    let mut length = value.len() as u32;
+    let (place, size) = (value.as_mut_ptr(), &raw mut length);
+    // SAFETY: getsockopt(2) writes at most `length` bytes at `value`, and the length.
+    let result: i32 = unsafe { system_call!(SYS_getsockopt, fd, level, option, place, size) };
+    if result < 0 { Err(Errno::from_raw_os_error(errno())) } else { Ok(value[..length as usize].to_vec()) }
 }
 
 /// What /etc/resolv.conf holds, its first 64 KiB.

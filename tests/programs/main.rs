@@ -5,6 +5,7 @@
 //! through `--publish`: a program that went round the stack would fail. The capture, read by tshark, is the second
 //! witness. Nothing here looks inside the crate, and nothing sleeps: a test waits for a line, a connection or an end.
 
+mod bypass;
 mod clients;
 mod configuration;
 mod curl;

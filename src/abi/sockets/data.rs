@@ -274,6 +274,10 @@ pub unsafe fn sendto<K: Kernel>(
     let ours = !to.is_null() && calls::identify(fd).is_some();
     let (to, to_length) = if ours { (core::ptr::null(), 0) } else { (to, to_length) };
     // SAFETY: as the caller's.
+    if let Err(error) = unsafe { super::may_go(fd, to, to_length) } {
+        return fail(error) as ssize_t;
+    }
+    // SAFETY: as the caller's.
     let count = unsafe { K::sendto(fd, buffer, length, flags | libc::MSG_NOSIGNAL, to, to_length) };
     sent("sendto", fd, count, Signal::of(flags))
 }
@@ -341,6 +345,10 @@ pub unsafe fn sendmsg<K: Kernel>(fd: c_int, message: *const msghdr, flags: c_int
             let count = unsafe { K::sendmsg(fd, &raw const header, flags | libc::MSG_NOSIGNAL) };
             return sent("sendmsg", fd, count, Signal::of(flags));
         }
+        // SAFETY: as the caller's.
+        if let Err(error) = unsafe { super::may_go(fd, header.msg_name.cast(), header.msg_namelen) } {
+            return fail(error) as ssize_t;
+        }
     }
     // SAFETY: as the caller's.
     let count = unsafe { K::sendmsg(fd, message, flags | libc::MSG_NOSIGNAL) };
@@ -380,6 +388,12 @@ pub unsafe fn recvmmsg<K: Kernel>(
 /// As sendmmsg(2).
 pub unsafe fn sendmmsg<K: Kernel>(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int {
     let Some(identity) = datagram_socket(fd) else {
+        if host::bypass::is_on() {
+            // SAFETY: a message of the program's array.
+            let each = |message: *mut msghdr| unsafe { sendmsg::<K>(fd, message, flags) };
+            // SAFETY: as the caller's.
+            return unsafe { for_each_message(messages, count, each) };
+        }
         // SAFETY: as the caller's.
         return unsafe { K::sendmmsg(fd, messages, count, flags) };
     };

@@ -151,13 +151,22 @@ pub unsafe fn listen<K: Kernel>(fd: c_int, backlog: c_int) -> c_int {
 pub unsafe fn connect<K: Kernel>(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
     let Some(identity) = calls::identify(fd) else {
         // SAFETY: as the caller's.
-        return unsafe { K::connect(fd, address, length) };
+        return match unsafe { may_go(fd, address, length) } {
+            // SAFETY: as the caller's.
+            Ok(()) => unsafe { K::connect(fd, address, length) },
+            Err(error) => fail(error),
+        };
     };
     let begun_at = sys::now();
     // SAFETY: as the caller's.
     let bytes = unsafe { address_bytes(address, length) };
     let outcome = match work(|| calls::connect(&identity, bytes?)) {
         Ok(Progress::Done) => Ok(()),
+        // SAFETY: as the caller's.
+        Ok(Progress::Kernels) => match unsafe { K::connect(fd, address, length) } {
+            0 => Ok(()),
+            _ => Err(rustix::io::Errno::from_raw_os_error(errno()).into()),
+        },
         Ok(Progress::Waits(identity)) => wait_connected::<K>(&identity),
         Err(error) => Err(error),
     };
@@ -166,6 +175,19 @@ pub unsafe fn connect<K: Kernel>(fd: c_int, address: *const sockaddr, length: so
         trace::call(begun_at, "connect", fd, format_args!("({fd}, {}) = {result}", Shown(bytes)));
     }
     status(outcome)
+}
+
+/// Whether a socket of the kernel's may go to an address (`calls::may_go`); what is no address the kernel may judge.
+///
+/// # Safety
+/// `address` is null or points to `length` readable bytes.
+unsafe fn may_go(fd: c_int, address: *const sockaddr, length: socklen_t) -> Result<()> {
+    if !host::bypass::is_on() {
+        return Ok(());
+    }
+    // SAFETY: as the caller's.
+    let bytes = unsafe { address_bytes(address, length) };
+    bytes.map_or(Ok(()), |bytes| work(|| calls::may_go(fd, bytes)))
 }
 
 /// Waits as connect(2) on a blocking socket does: SO_SNDTIMEO bounds it, a signal interrupts it; the handshake goes on.

@@ -43,8 +43,8 @@ pub(crate) fn run(settings: &SettingFlags, command: &[OsString]) -> Result<ExitC
     // For as long as the process lives: the child that becomes the program needs it too.
     let awaited: &Awaited = Box::leak(Box::new(Awaited::block(&[&PASSED_ON[..], &[libc::SIGCHLD]].concat())));
     let host = host::serve(&config).map_err(not_served)?;
-    let told =
-        Config { host: Some(host.address()), log: config.log, trace: config.trace, ..Config::default() };
+    let Config { log, trace, bypass, .. } = config;
+    let told = Config { host: Some(host.address()), log, trace, bypass, ..Config::default() };
     prepared.envs(told.variables());
     // Fails only on kernels before 3.4: then orphans are init's, and we end without them.
     let _ = rustix::process::set_child_subreaper(Pid::from_raw(1));

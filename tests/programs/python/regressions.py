@@ -5,6 +5,7 @@ OPEN_PORT is the tests' HTTP server; nobody listens on CLOSED_PORT.
 
 import errno
 import os
+import select
 import socket
 import struct
 import subprocess
@@ -121,3 +122,13 @@ near.sendall(b"for a child\n")
 near.shutdown(socket.SHUT_WR)
 child = subprocess.run(["cat"], stdin=far, stdout=subprocess.PIPE)
 print("cat", child.returncode, child.stdout)
+
+# An epoll set goes on waiting for a socket that is connected again after a refusal.
+retried = socket.socket()
+poll = select.epoll()
+poll.register(retried, select.EPOLLIN | select.EPOLLET)
+show("refused", retried.connect, (host, closed_port))
+show("connected again", retried.connect, (host, open_port))
+poll.poll(0)
+retried.sendall(b"GET /bytes/5 HTTP/1.0\r\n\r\n")
+print("epoll after a second connect", [(fd == retried.fileno(), event & select.EPOLLIN) for fd, event in poll.poll(20)])

@@ -11,6 +11,7 @@ pub(crate) struct Stack {
     publish: Vec<String>,
     log: Option<&'static str>,
     strict: bool,
+    bypass: Option<String>,
 }
 
 enum Way {
@@ -71,6 +72,12 @@ impl Stack {
         self
     }
 
+    /// Lets the kernel connect to what `network` has.
+    pub(crate) fn bypass(mut self, network: &str) -> Stack {
+        self.bypass = Some(network.to_owned());
+        self
+    }
+
     pub(crate) fn strict(mut self) -> Stack {
         self.strict = true;
         self
@@ -105,6 +112,9 @@ impl Stack {
         if let Some(level) = self.log {
             words.extend(["--log".into(), level.into()]);
         }
+        if let Some(network) = &self.bypass {
+            words.extend(["--bypass".into(), network.into()]);
+        }
         if self.strict {
             words.push("--strict".into());
         }
@@ -123,11 +133,14 @@ impl Stack {
         if let Some(level) = self.log {
             words.push(assignment("TUBESOCK_LOG", level.as_ref()));
         }
+        if let Some(network) = &self.bypass {
+            words.push(assignment("TUBESOCK_BYPASS", network.as_ref()));
+        }
         words
     }
 
     fn by(way: Way) -> Stack {
-        Stack { way, capture: None, publish: Vec::new(), log: None, strict: false }
+        Stack { way, capture: None, publish: Vec::new(), log: None, strict: false, bypass: None }
     }
 }
 
