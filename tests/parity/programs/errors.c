@@ -1,0 +1,293 @@
+/* Calls out of order, and with arguments that cannot be: which errno, and that nothing else happens. */
+#include "parity.h"
+
+#include <sys/un.h>
+
+static void sockets(void)
+{
+    fact("stream with UDP", "%s", success(socket(AF_INET, SOCK_STREAM, IPPROTO_UDP)));
+    fact("datagram with TCP", "%s", success(socket(AF_INET, SOCK_DGRAM, IPPROTO_TCP)));
+    fact("stream with TCP", "%s", success(socket(AF_INET, SOCK_STREAM, IPPROTO_TCP)));
+    fact("datagram with UDP", "%s", success(socket(AF_INET6, SOCK_DGRAM, IPPROTO_UDP)));
+    fact("protocol of nobody", "%s", success(socket(AF_INET, SOCK_STREAM, 251)));
+    fact("protocol out of range", "%s", success(socket(AF_INET, SOCK_STREAM, 4711)));
+    fact("negative protocol", "%s", success(socket(AF_INET, SOCK_STREAM, -1)));
+    fact("sequenced packets", "%s", success(socket(AF_INET, SOCK_SEQPACKET, 0)));
+    fact("no such type", "%s", success(socket(AF_INET, 77, 0)));
+    fact("raw without protocol", "%s", success(socket(AF_INET, SOCK_RAW, 0)));
+    fact("no such family", "%s", success(socket(99, SOCK_STREAM, 0)));
+    fact("flags", "%s", success(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)));
+    fact("pair", "%s", outcome(socketpair(AF_INET, SOCK_STREAM, 0, (int[2]){0, 0})));
+}
+
+static void descriptor_flags(void)
+{
+    int plain = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
+    int both = (int)MUST(socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    int listening = listener(AF_INET, 4);
+    int client = connected_to(listening);
+    int accepted;
+
+    fact("plain, status", "%#x", fcntl(plain, F_GETFL));
+    fact("plain, descriptor", "%#x", fcntl(plain, F_GETFD));
+    fact("with flags, status", "%#x", fcntl(both, F_GETFL));
+    fact("with flags, descriptor", "%#x", fcntl(both, F_GETFD));
+    set_nonblocking(listening);
+    accepted = next_accepted(listening);
+    fact("accepted, status", "%#x", fcntl(accepted, F_GETFL));
+    fact("accepted, descriptor", "%#x", fcntl(accepted, F_GETFD));
+    close(client);
+    client = connected_to(listening);
+    await(listening, POLLIN);
+    accepted = (int)MUST(accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    fact("accept4, status", "%#x", fcntl(accepted, F_GETFL));
+    fact("accept4, descriptor", "%#x", fcntl(accepted, F_GETFD));
+    fact("accept4 with other flags", "%s", success(accept4(listening, NULL, NULL, 1)));
+}
+
+/* Each on a socket of its own. */
+static void try_bind(const char *name, int family, const union address *address, socklen_t length)
+{
+    int fd = (int)MUST(socket(family, SOCK_STREAM, 0));
+
+    fact(name, "%s", outcome(bind(fd, &address->any, length)));
+    close(fd);
+}
+
+static union address numeric(int family, const char *text)
+{
+    union address address = wildcard(family, 0);
+
+    inet_pton(family, text, family == AF_INET ? (void *)&address.v4.sin_addr : (void *)&address.v6.sin6_addr);
+    return address;
+}
+
+static void binds(void)
+{
+    union address own = loopback(AF_INET, 0);
+    union address address = own;
+    socklen_t length = sizeof own.v4;
+    int other = listener(AF_INET, 4);
+    int fd = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
+
+    try_bind("one byte too short", AF_INET, &own, length - 1);
+    try_bind("no length", AF_INET, &own, 0);
+    try_bind("longer than needed", AF_INET, &own, sizeof own);
+    try_bind("longer than can be", AF_INET, &own, sizeof own + 1);
+    fact("null", "%s", outcome(bind(fd, NULL, length)));
+    address.v4.sin_port = port_of(other);
+    try_bind("taken", AF_INET, &address, length);
+    address = numeric(AF_INET, "192.0.2.1");
+    try_bind("not ours", AF_INET, &address, length);
+    address = numeric(AF_INET, "224.0.0.1");
+    try_bind("multicast", AF_INET, &address, length);
+    address = numeric(AF_INET, "255.255.255.255");
+    try_bind("broadcast", AF_INET, &address, length);
+    address = numeric(AF_INET, "127.1.2.3");
+    try_bind("another of the loopback", AF_INET, &address, length);
+    address = loopback(AF_INET6, 0);
+    try_bind("the other family", AF_INET, &address, sizeof address.v6);
+    address = own;
+    address.any.sa_family = AF_UNSPEC;
+    try_bind("AF_UNSPEC with an address", AF_INET, &address, length);
+    address = wildcard(AF_INET, 0);
+    address.any.sa_family = AF_UNSPEC;
+    try_bind("AF_UNSPEC with the wildcard", AF_INET, &address, length);
+    fact("once", "%s", outcome(bind(fd, &own.any, length)));
+    fact("twice", "%s", outcome(bind(fd, &own.any, length)));
+    fact("of a connection", "%s", outcome(bind(connected_to(other), &own.any, length)));
+}
+
+static void binds_v6(void)
+{
+    union address address = loopback(AF_INET6, 0);
+
+    try_bind("short", AF_INET6, &address, 24 - 1);
+    try_bind("without the scope", AF_INET6, &address, 24);
+    address = loopback(AF_INET, 0);
+    try_bind("the other family", AF_INET6, &address, sizeof address.v4);
+    address = numeric(AF_INET6, "2001:db8::1");
+    try_bind("not ours", AF_INET6, &address, sizeof address.v6);
+    address = numeric(AF_INET6, "fe80::1");
+    try_bind("link-local without scope", AF_INET6, &address, sizeof address.v6);
+    address = numeric(AF_INET6, "ff02::1");
+    try_bind("multicast without scope", AF_INET6, &address, sizeof address.v6);
+    address = numeric(AF_INET6, "::ffff:127.0.0.1");
+    try_bind("mapped", AF_INET6, &address, sizeof address.v6);
+}
+
+static void connects(void)
+{
+    int listening = listener(AF_INET, 4);
+    union address address = loopback(AF_INET, port_of(listening));
+    union address other = loopback(AF_INET6, address.v4.sin_port);
+    int fd = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
+
+    fact("too short", "%s", outcome(connect(fd, &address.any, sizeof address.v4 - 1)));
+    fact("no length", "%s", outcome(connect(fd, &address.any, 0)));
+    fact("null", "%s", outcome(connect(fd, NULL, sizeof address.v4)));
+    fact("the other family", "%s", outcome(connect(fd, &other.any, sizeof other.v6)));
+    other = loopback(AF_INET, 0);
+    fact("port 0", "%s", outcome(connect(fd, &other.any, sizeof other.v4)));
+    other = address;
+    other.v4.sin_addr.s_addr = INADDR_BROADCAST;
+    fact("broadcast", "%s", outcome(connect(fd, &other.any, sizeof other.v4)));
+    other.v4.sin_addr.s_addr = inet_addr("224.0.0.1");
+    fact("multicast", "%s", outcome(connect(fd, &other.any, sizeof other.v4)));
+    fact("a listener", "%s", outcome(connect(listening, &address.any, sizeof address.v4)));
+    fact("after all that", "%s", outcome(connect(fd, &address.any, sizeof address.v4)));
+    fact("twice", "%s", outcome(connect(fd, &address.any, sizeof address.v4)));
+}
+
+static void listens(void)
+{
+    int ends[2];
+    int fd = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
+    int datagram = (int)MUST(socket(AF_INET, SOCK_DGRAM, 0));
+
+    connection(AF_INET, ends);
+    fact("a datagram socket", "%s", outcome(listen(datagram, 4)));
+    fact("a connection", "%s", outcome(listen(ends[0], 4)));
+    fact("unbound", "%s", outcome(listen(fd, 4)));
+    fact("unbound, then its name", "%s", local_name(fd));
+    fact("again", "%s", outcome(listen(fd, 1)));
+    fact("negative backlog", "%s", outcome(listen(fd, -1)));
+}
+
+static void accepts(void)
+{
+    union address address;
+    socklen_t length = sizeof address;
+    int listening = listener(AF_INET, 4);
+    int clients[3] = {connected_to(listening), connected_to(listening), connected_to(listening)};
+
+    (void)clients;
+    fact("a datagram socket", "%s", success(accept((int)MUST(socket(AF_INET, SOCK_DGRAM, 0)), NULL, NULL)));
+    fact("a fresh socket", "%s", success(accept((int)MUST(socket(AF_INET, SOCK_STREAM, 0)), NULL, NULL)));
+    fact("a connection", "%s", success(accept(clients[0], NULL, NULL)));
+    fact("with address", "%s", success(accept(listening, &address.any, &length)));
+    fact("with address, the address", "%s", address_named(&address, length));
+    length = 4;
+    memset(&address, 0, sizeof address);
+    fact("little room", "%s", success(accept(listening, &address.any, &length)));
+    fact("little room, length", "%u", length);
+    fact("little room, address cut", "%d", address.v4.sin_addr.s_addr == 0);
+    fact("address without length", "%s", success(accept(listening, &address.any, NULL)));
+    set_nonblocking(listening);
+    length = sizeof address;
+    fact("nobody", "%s", success(accept(listening, &address.any, &length)));
+}
+
+static void names(void)
+{
+    union address address;
+    socklen_t length;
+    int ends[2];
+
+    connection(AF_INET, ends);
+    length = 0;
+    fact("getsockname, no room", "%s", outcome(getsockname(ends[0], &address.any, &length)));
+    fact("getsockname, no room, length", "%u", length);
+    length = 8;
+    fact("getpeername, half the room", "%s", outcome(getpeername(ends[0], &address.any, &length)));
+    fact("getpeername, half the room, length", "%u", length);
+    length = (socklen_t)-1;
+    fact("getsockname, negative length", "%s", outcome(getsockname(ends[0], &address.any, &length)));
+    length = sizeof address;
+    fact("getsockname, null", "%s", outcome(getsockname(ends[0], NULL, &length)));
+    fact("getsockname, null length", "%s", outcome(getsockname(ends[0], &address.any, NULL)));
+}
+
+static void data(void)
+{
+    union address address = loopback(AF_INET, 0);
+    char byte = 'x';
+    void *volatile null = NULL;
+    int ends[2];
+    int fd = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
+
+    connection(AF_INET, ends);
+    fact("send, unconnected", "%s", outcome(send(fd, &byte, 1, MSG_NOSIGNAL)));
+    fact("recv, unconnected", "%s", outcome(recv(fd, &byte, 1, 0)));
+    fact("shutdown, unconnected", "%s", outcome(shutdown(fd, SHUT_WR)));
+    fact("shutdown, no such way", "%s", outcome(shutdown(ends[0], 3)));
+    fact("shutdown, negative", "%s", outcome(shutdown(ends[0], -1)));
+    address.v4.sin_port = port_of(ends[1]);
+    fact("sendto of a connection", "%s", outcome(sendto(ends[0], &byte, 1, 0, &address.any, sizeof address.v4)));
+    fact("send, null", "%s", outcome(send(ends[0], null, 1, MSG_NOSIGNAL)));
+    fact("write, null", "%s", outcome(write(ends[0], null, 1)));
+    fact("send, nothing", "%s", outcome(send(ends[0], &byte, 0, 0)));
+    fact("recv, nothing", "%s", outcome(recv(ends[0], &byte, 0, MSG_DONTWAIT)));
+    fact("recv, nothing there", "%s", outcome(recv(ends[0], &byte, 1, MSG_DONTWAIT)));
+    await(ends[1], POLLIN);
+    fact("recv, null", "%s", outcome(recv(ends[1], null, 1, MSG_DONTWAIT)));
+    fact("recv afterwards", "%s", received(&byte, recv(ends[1], &byte, 1, MSG_DONTWAIT)));
+}
+
+static void not_a_socket(void)
+{
+    union address address = loopback(AF_INET, 0);
+    socklen_t length = sizeof address;
+    char byte = 'x';
+    int value = 0;
+    int file = (int)MUST(open("/dev/null", O_RDWR));
+    const struct {
+        const char *name;
+        int fd;
+    } descriptors[] = {{"a file", file}, {"closed", 77}, {"negative", -1}};
+
+    for (size_t i = 0; i < sizeof descriptors / sizeof descriptors[0]; i++) {
+        const char *name = descriptors[i].name;
+        int fd = descriptors[i].fd;
+
+        fact(label("bind, %s", name), "%s", outcome(bind(fd, &address.any, sizeof address.v4)));
+        fact(label("connect, %s", name), "%s", outcome(connect(fd, &address.any, sizeof address.v4)));
+        fact(label("listen, %s", name), "%s", outcome(listen(fd, 1)));
+        fact(label("accept, %s", name), "%s", outcome(accept(fd, NULL, NULL)));
+        fact(label("getsockname, %s", name), "%s", outcome(getsockname(fd, &address.any, &length)));
+        fact(label("getpeername, %s", name), "%s", outcome(getpeername(fd, &address.any, &length)));
+        fact(label("getsockopt, %s", name), "%s", outcome(getsockopt(fd, SOL_SOCKET, SO_TYPE, &value, &length)));
+        fact(label("setsockopt, %s", name), "%s", outcome(setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &value, sizeof value)));
+        fact(label("shutdown, %s", name), "%s", outcome(shutdown(fd, SHUT_WR)));
+        fact(label("send, %s", name), "%s", outcome(send(fd, &byte, 1, 0)));
+        fact(label("recv, %s", name), "%s", outcome(recv(fd, &byte, 1, 0)));
+        fact(label("ioctl, %s", name), "%s", outcome(ioctl(fd, FIONREAD, &value)));
+        fact(label("close, %s", name), "%s", outcome(close(fd)));
+    }
+}
+
+/* Sockets of another family are the kernel's, and stay it. */
+static void other_families(void)
+{
+    union address address = loopback(AF_INET, 0);
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    socklen_t length = sizeof name;
+    int pair[2], type = 0;
+    socklen_t type_length = sizeof type;
+
+    MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+    fact("getsockname", "%s", outcome(getsockname(pair[0], (struct sockaddr *)&name, &length)));
+    fact("getsockname, length", "%u", length);
+    fact("connect to AF_INET", "%s", outcome(connect((int)MUST(socket(AF_UNIX, SOCK_STREAM, 0)), &address.any, sizeof address.v4)));
+    fact("bind to AF_INET", "%s", outcome(bind((int)MUST(socket(AF_UNIX, SOCK_STREAM, 0)), &address.any, sizeof address.v4)));
+    fact("SO_DOMAIN", "%s", outcome(getsockopt(pair[0], SOL_SOCKET, SO_DOMAIN, &type, &type_length)));
+    fact("SO_DOMAIN is AF_UNIX", "%d", type == AF_UNIX);
+    fact("TCP_NODELAY", "%s", outcome(setsockopt(pair[0], IPPROTO_TCP, TCP_NODELAY, &type, sizeof type)));
+    fact("IP_TOS", "%s", outcome(setsockopt(pair[0], IPPROTO_IP, IP_TOS, &type, sizeof type)));
+    fact("netlink", "%s", success(socket(AF_NETLINK, SOCK_RAW, 0)));
+}
+
+const struct parity_case cases[] = {
+    {"sockets", sockets},
+    {"descriptor_flags", descriptor_flags},
+    {"binds", binds},
+    {"binds_v6", binds_v6},
+    {"connects", connects},
+    {"listens", listens},
+    {"accepts", accepts},
+    {"names", names},
+    {"data", data},
+    {"not_a_socket", not_a_socket},
+    {"other_families", other_families},
+    {NULL, NULL},
+};
