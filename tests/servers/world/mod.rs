@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 
 /// What a scenario may take on a busy machine with two cores.
 const DEADLINE: Duration = Duration::from_secs(120);
-/// How long a server may take to be ready.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// What a server may take of that to be ready: one in this many.
+const PATIENCE: u32 = 4;
 /// Between two looks at something that has not happened yet.
 const LOOK: Duration = Duration::from_millis(20);
 /// Where a published port is seen from outside.
@@ -60,6 +60,7 @@ pub(crate) struct Scenario {
 pub(crate) struct World {
     place: Place,
     row: Row,
+    patience: Duration,
     directory: Directory,
     agent: Running,
     lines: Sender<String>,
@@ -91,7 +92,15 @@ impl World {
             })
             .deadline(deadline)
             .spawn();
-        World { place, row: Row::new(scenario, place), directory, agent, lines, jobs: Cell::new(0) }
+        World {
+            place,
+            row: Row::new(scenario, place),
+            patience: deadline / PATIENCE,
+            directory,
+            agent,
+            lines,
+            jobs: Cell::new(0),
+        }
     }
 
     /// Who is on our stack.
@@ -182,7 +191,7 @@ impl World {
     /// Starts a client again and again until it succeeds, and returns what it printed.
     #[track_caller]
     pub(crate) fn ready(&self, command: &str) -> String {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience;
         loop {
             let ended = self.client(command).end();
             if ended.status == 0 {
@@ -196,7 +205,7 @@ impl World {
     /// Waits until `happened` gives a value.
     #[track_caller]
     pub(crate) fn until<T>(&self, what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience;
         loop {
             if let Some(value) = happened() {
                 return value;
@@ -274,7 +283,12 @@ impl Job<'_> {
     /// Waits until it has printed `text`, on either stream.
     #[track_caller]
     pub(crate) fn says(&self, text: &str) {
-        let said = || (self.output().contains(text) || self.errors().contains(text)).then_some(());
+        let said = || {
+            let ended = self.has_ended();
+            let said = self.output().contains(text) || self.errors().contains(text);
+            assert!(said || !ended, "`{}` ended:\n{}", self.script, self.world.errors());
+            said.then_some(())
+        };
         self.world.until(&format!("`{}` saying {text:?}", self.script), said);
     }
 
