@@ -224,7 +224,7 @@ fn of_the_wrapper_of_a_client() {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
+#[ignore = "needs the tree host to end all that descends from the program"]
 fn of_the_wrapper_of_nginx() {
     let world = World::new(WRAPPER_OF_NGINX, Place::Published);
     let server = nginx::start(&world);
