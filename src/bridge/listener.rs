@@ -43,7 +43,7 @@ impl Listener {
             peer: engine.peer(connection).unwrap_or(nobody),
         };
         let far = self.far_end(&Name { token, role, id: connection });
-        if matches!(far, Err(Errno::AGAIN)) {
+        if !matches!(far, Ok(_) | Err(Errno::CONNREFUSED | Errno::NOENT)) {
             self.waiting = Some(connection);
         }
         far.map(internal)

@@ -25,6 +25,7 @@ pub mod stream;
 
 use crate::engine::{Domain, Engine, Kind, SocketId};
 use crate::error::{Error, Result};
+use crate::observe::log;
 use crate::sys::descriptors::{Internal, Owned, internal};
 use crate::sys::{self, unix};
 use crate::time::Instant;
@@ -323,7 +324,13 @@ impl Bridge {
                     self.bound_queue(connection);
                     self.run(connection, engine, now);
                 }
-                Err(Errno::AGAIN) => {
+                // The backlog is full, or there is no descriptor: it waits.
+                Err(errno @ (Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                    if errno != Errno::AGAIN && log::first_time("accept without a descriptor", 0) {
+                        tracing::warn!(
+                            "a listener's connections wait: {errno}; raise the limit of descriptors (ulimit -n)"
+                        );
+                    }
                     engine.hold_accepting(id, true);
                     if !self.stalled.contains(&id) {
                         self.stalled.push(id);

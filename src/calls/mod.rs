@@ -221,12 +221,11 @@ pub fn can_accept(identity: &Identity) -> Result<()> {
     Err(Error::Kernel(libc::ENETDOWN))
 }
 
-/// What accept(2) took from a listener of ours: the peer, or None for a stranger who found the name. The kernel knows
-/// who made either end.
-pub fn accepted(listener: BorrowedFd<'_>, identity: &Identity) -> Option<SocketAddr> {
+/// What accept(2) took from a listener of ours, whose host is process `host`: the peer, or None for a stranger who found
+/// the name. The kernel knows who made either end.
+pub fn accepted(host: Option<u32>, identity: &Identity) -> Option<SocketAddr> {
     let (_, peer) = identity.accepted?;
-    let host = name::host_process(listener)?;
-    if name::host_process(identity.near()) != Some(host) {
+    if host.is_none() || name::host_process(identity.near()) != host {
         return None;
     }
     if !host::is_elsewhere(identity) {

@@ -239,12 +239,14 @@ pub unsafe fn accept4<K: Kernel>(
     }
     // SAFETY: as the caller's.
     let given = unsafe { given_length(length) };
+    // Before: a handler of the program may close the listener while accept waits.
+    let host = crate::bridge::name::host_process(listener.near());
     loop {
         // SAFETY: as the caller's. The near end's listener is the kernel's, and so is waiting for it.
         let accepted = unsafe { K::accept4(fd, address, length, flags) };
         let identity = if accepted < 0 { None } else { calls::identify(accepted) };
         let Some(identity) = identity else { return accepted };
-        match work(|| Ok(calls::accepted(listener.near(), &identity))) {
+        match work(|| Ok(calls::accepted(host, &identity))) {
             Ok(Some(peer)) => {
                 // SAFETY: as the caller's, with the length that was there before the kernel wrote its own.
                 unsafe { give_address(peer, address, length, given) };
