@@ -106,6 +106,10 @@ impl Datagrams {
         }
     }
 
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
     pub(super) fn is_udp(&self) -> bool {
         self.protocol == Protocol::Udp
     }

@@ -42,6 +42,7 @@ mod reports;
 mod send;
 mod socket;
 mod stream;
+pub mod table;
 mod time_wait;
 mod timers;
 mod transmit;

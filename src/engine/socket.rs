@@ -171,6 +171,10 @@ impl Open {
 }
 
 impl Socket {
+    pub(super) fn id(&self) -> SocketId {
+        self.id
+    }
+
     pub(super) fn is_stream(&self) -> bool {
         matches!(self.body, Body::Stream(_))
     }
@@ -419,10 +423,13 @@ impl Sockets {
         }
     }
 
-    pub(super) fn orphans_outstanding(&self) -> usize {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Socket> {
         let sockets = self.pages.iter().flat_map(|page| page.iter().flatten());
-        let sockets = sockets.filter(|socket| socket.id != BURIED);
-        let open = sockets.filter_map(Socket::connection);
+        sockets.filter(|socket| socket.id != BURIED)
+    }
+
+    pub(super) fn orphans_outstanding(&self) -> usize {
+        let open = self.iter().filter_map(Socket::connection);
         open.filter(|open| open.owner == Owner::Nobody && open.connection.outstanding()).count()
     }
 }

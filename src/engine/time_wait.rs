@@ -105,6 +105,14 @@ impl TimeWaits {
         self.entries.contains(tuple)
     }
 
+    /// The 4-tuples that have an entry, the oldest first.
+    pub(super) fn tuples(&self, now: Instant) -> impl Iterator<Item = &FourTuple> {
+        let current = move |since: Instant, tuple| {
+            self.entries.get(tuple).is_some_and(|entry| entry.since == since) && now - since < DURATION
+        };
+        self.order.iter().filter(move |(since, tuple)| current(*since, tuple)).map(|(_, tuple)| tuple)
+    }
+
     /// Whether a new connection of ours may take the place of the entry of `tuple`.
     pub(super) fn is_reusable(&self, tuple: &FourTuple, now: Instant) -> bool {
         self.entries.get(tuple).is_some_and(|entry| now - entry.since >= REUSE_AFTER)

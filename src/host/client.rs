@@ -13,8 +13,10 @@ use crate::error::{Error, Result};
 use crate::sys::descriptors::Owned;
 use crate::sys::signals::Blocked;
 use crate::sys::unix::{self, DESCRIPTORS};
+use core::time::Duration;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
+use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 /// A request without its payload.
@@ -27,13 +29,13 @@ pub(super) fn open(at: Address, domain: Domain, kind: Kind, flags: SocketFlags) 
     let (nonblocking, close_on_exec) =
         (flags.contains(SocketFlags::NONBLOCK), flags.contains(SocketFlags::CLOEXEC));
     let message = Message::Open { secret: at.secret, domain, kind, nonblocking };
-    let (_, near) = exchange(at.token, message, &[], None)?;
+    let (_, near) = exchange(&address(at.token)?, message, &[], None, None)?;
     lowest(near.ok_or(Error::Broken)?, close_on_exec)
 }
 
 /// A request about a socket.
 pub(super) fn ask(identity: &Identity, request: Request, bytes: &[u8]) -> Result<Answered> {
-    exchange(identity.token, Message::Ask(request), bytes, Some(identity.near()))
+    exchange(&address(identity.token)?, Message::Ask(request), bytes, Some(identity.near()), None)
 }
 
 /// Says something that is not answered. When the host has gone nobody needs to hear it.
@@ -55,11 +57,13 @@ pub(super) fn is_gone(error: Error) -> bool {
     error == GONE
 }
 
-fn exchange(
-    token: Token,
+/// Asks the host at `to`, and waits for its answer; with `patience` no longer than that.
+pub(super) fn exchange(
+    to: &SocketAddrUnix,
     message: Message,
     payload: &[u8],
     near: Option<BorrowedFd<'_>>,
+    patience: Option<Duration>,
 ) -> Result<Answered> {
     let _signals = Blocked::all();
     let mut space = [0; REQUEST];
@@ -67,8 +71,12 @@ fn exchange(
     let (answers, reply) = unix::message_pair()?;
     let descriptors = [reply.as_fd(), near.unwrap_or(reply.as_fd())];
     let descriptors = if near.is_some() { &descriptors[..] } else { &descriptors[..1] };
-    let to = address(token)?;
-    match unix::send_message(&socket()?, Some(&to), [bytes, payload], descriptors, SendFlags::empty()) {
+    let socket = socket()?;
+    if patience.is_some() {
+        sockopt::set_socket_timeout(&socket, Timeout::Send, patience)?;
+        sockopt::set_socket_timeout(&answers, Timeout::Recv, patience)?;
+    }
+    match unix::send_message(&socket, Some(to), [bytes, payload], descriptors, SendFlags::empty()) {
         Ok(()) => {}
         Err(Errno::CONNREFUSED) => return Err(GONE),
         Err(errno) => return Err(errno.into()),

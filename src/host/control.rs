@@ -44,6 +44,8 @@ pub(super) enum Message {
     Ask(Request),
     /// socket(2); answered with a near end.
     Open { secret: Secret, domain: Domain, kind: Kind, nonblocking: bool },
+    /// All sockets; answered with a memfd.
+    Table,
     /// A near end of this socket was closed, perhaps the last. Not answered.
     Closed(SocketId),
     /// Near ends were closed that nobody looked at. Not answered.
@@ -109,6 +111,10 @@ fn answer(inner: &mut Inner, buffer: &[u8], arrived: Arrived) {
     let answered = match message {
         Message::Closed(id) => return inner.closed(id),
         Message::ClosedSome => return inner.closed_some(),
+        Message::Table => {
+            let user = reply.as_ref().and_then(unix::peer_user);
+            inner.table(inner.control.token, user).map(|table| (Answer::Done, Some(table)))
+        }
         Message::Ask(request) => ask(inner, near.as_ref(), request, bytes),
         Message::Open { secret, domain, kind, nonblocking } => permitted(inner, secret).and_then(|()| {
             let mut flags = SocketFlags::CLOEXEC;

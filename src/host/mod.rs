@@ -25,6 +25,7 @@ pub mod options;
 mod request;
 mod requests;
 mod start;
+mod table;
 mod tcp_info;
 
 use crate::bridge::name::{self, Identity, Token};
@@ -45,6 +46,7 @@ pub use start::{configure, remember_settings, serve};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+pub use table::{Table, table_of};
 
 static HOST: AtomicPtr<Host> = AtomicPtr::new(core::ptr::null_mut());
 /// The process that is starting a host at the moment, or zero.

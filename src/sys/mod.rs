@@ -12,6 +12,7 @@ pub mod signals;
 pub mod timer;
 pub mod tun;
 pub mod unix;
+pub mod unix_diag;
 
 use crate::time::Instant;
 

@@ -6,6 +6,7 @@ use super::recovery::Phase;
 use super::{Connection, State};
 use crate::time::Instant;
 use core::time::Duration;
+use serde::{Deserialize, Serialize};
 
 /// Linux's TCPI_OPT_TIMESTAMPS, TCPI_OPT_SACK, TCPI_OPT_WSCALE.
 const OPTION_TIMESTAMPS: u8 = 1;
@@ -46,7 +47,7 @@ impl Tally {
 
 /// The fields of Linux's `struct tcp_info`, without their prefix. Times in microseconds, but for the four `last_`, in
 /// milliseconds; windows and counts of segments in segments, where Linux has them so.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Info {
     pub state: u8,

@@ -88,6 +88,8 @@ impl Connection {
             own_shift: context.receive_shift(options),
             tally: Tally::default(),
         };
+        // Of one that never received any, TCP_INFO counts from the beginning (Linux's lrcvtime).
+        connection.tally.last_data_received = now;
         connection.fit_segments(context);
         connection.limit_sending(context);
         connection

@@ -16,4 +16,5 @@ mod processes;
 mod servers;
 mod strict;
 mod support;
+mod table;
 mod users;

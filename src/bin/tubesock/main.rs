@@ -1,4 +1,4 @@
-//! The command line: what the flags are called and how a failure is told. The work is in `run` and `demo`.
+//! The command line: what the flags are called and how a failure is told. The work is in `run`, `ss` and `demo`.
 
 mod demo;
 mod doctor;
@@ -12,6 +12,7 @@ mod program;
 mod reachable;
 mod run;
 mod settings;
+mod ss;
 mod strict;
 mod trace;
 
@@ -66,6 +67,13 @@ enum Command {
         #[command(flatten)]
         settings: SettingFlags,
     },
+    /// Shows the sockets of a host, as ss(8) shows the kernel's.
+    ///
+    /// The host that TUBESOCK_HOST names, or that of the process PID; else every host of yours in this network namespace, each
+    /// with a line in front that names its process. A socket has no process where nobody holds it, or where only root may
+    /// see who does.
+    #[command(args_override_self = true, after_help = "Example: tubesock ss -tunap")]
+    Ss(ss::Arguments),
 }
 
 /// Why there is no result, as a sentence, and the exit status.
@@ -94,6 +102,7 @@ fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
         Command::Run { settings, command } => run::run(&settings, &command),
         Command::Doctor { program } => doctor::show(program.as_ref()),
+        Command::Ss(arguments) => ss::show(&arguments),
         Command::Demo { settings } => demo::show(&settings).map(|()| ExitCode::SUCCESS),
     };
     match result {

@@ -28,6 +28,7 @@ mod unlimited;
 use crate::time::Instant;
 use core::fmt::Debug;
 use core::time::Duration;
+use serde::{Deserialize, Serialize};
 
 /// Segments of the initial window (RFC 6928). Ten whatever the MSS, as on Linux.
 const INITIAL_SEGMENTS: u32 = 10;
@@ -137,7 +138,7 @@ pub trait Congestion: Send + Debug {
 }
 
 /// The controllers that a program can choose (TCP_CONGESTION of tcp(7)).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Algorithm {
     /// CUBIC: Linux's default and ours.
     #[default]
