@@ -4,10 +4,12 @@
 #![forbid(unsafe_code)]
 
 mod bypass;
+mod host_address;
 
 pub use bypass::Bypass;
 use core::fmt;
 use core::str::FromStr;
+pub use host_address::{HostAddress, Key};
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -49,54 +51,6 @@ pub struct Publish {
     pub datagram: bool,
 }
 
-/// Where a host is, and what opens it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct HostAddress {
-    /// Its name: what every near end of its bears.
-    pub token: [u8; 16],
-    /// Random bits that only its own know.
-    pub secret: [u8; 16],
-}
-
-impl fmt::Debug for HostAddress {
-    /// Without the secret.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HostAddress({})", Hex(&self.token))
-    }
-}
-
-impl fmt::Display for HostAddress {
-    /// As `TUBESOCK_HOST` has it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", Hex(&self.token), Hex(&self.secret))
-    }
-}
-
-struct Hex<'a>(&'a [u8]);
-
-impl fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl FromStr for HostAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "not the address of a host; only tubesock sets it".to_owned();
-        let number = |part: Option<&str>| {
-            let part = part.filter(|part| part.bytes().all(|byte| byte.is_ascii_hexdigit()));
-            let number = part.and_then(|part| u128::from_str_radix(part, 16).ok());
-            number.map(u128::to_be_bytes).ok_or_else(wrong)
-        };
-        if text.len() != 64 {
-            return Err(wrong());
-        }
-        Ok(HostAddress { token: number(text.get(..32))?, secret: number(text.get(32..))? })
-    }
-}
-
 /// The settings of a host.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Config {
@@ -114,7 +68,7 @@ pub struct Config {
     pub trace: Option<PathBuf>,
     /// TUBESOCK_STRICT
     pub strict: bool,
-    /// TUBESOCK_HOST, set by `tubesock run`: the host that makes the sockets; all else is that host's affair.
+    /// TUBESOCK_HOST: the host that makes the sockets, where it is another process's; all else is that host's affair.
     pub host: Option<HostAddress>,
 }
 
@@ -215,7 +169,7 @@ pub const SETTINGS: [Setting; 7] = [
     },
 ];
 
-/// Set by `tubesock run` for the programs under it.
+/// Where the host is.
 pub const HOST_VARIABLE: &str = "TUBESOCK_HOST";
 /// Names the shared object that `tubesock run` preloads.
 pub const PRELOAD_LIBRARY_VARIABLE: &str = "TUBESOCK_PRELOAD_LIBRARY";
@@ -227,7 +181,8 @@ pub const TEST_VARIABLE_PREFIX: &str = "TUBESOCK_TEST_";
 pub const OTHER_VARIABLES: [(&str, &str); 2] = [
     (
         HOST_VARIABLE,
-        "Set by `tubesock run` for the programs under it: where their host is, and the key to it.",
+        "The host that makes the sockets: the absolute PATH of a `tubesock host --listen PATH`. Set by `tubesock run` for the \
+         programs under it, with the key to theirs.",
     ),
     (PRELOAD_LIBRARY_VARIABLE, "The libtubesock_preload.so that `tubesock run` and `tubesock demo` load."),
 ];
@@ -239,7 +194,7 @@ impl Config {
         let given = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let mut config = Config::default();
         if let Some(value) = given(HOST_VARIABLE) {
-            let host = text(&value).and_then(str::parse);
+            let host = HostAddress::parse(&value);
             config.host = Some(host.map_err(|reason| format!("{HOST_VARIABLE}: {reason}"))?);
         }
         for setting in &SETTINGS {
@@ -311,7 +266,7 @@ impl Config {
             .filter_map(|setting| Some((setting.variable, self.variable_value(setting.field)?)))
             .collect();
         if let Some(host) = &self.host {
-            variables.push((HOST_VARIABLE, host.to_string().into()));
+            variables.push((HOST_VARIABLE, host.variable_value()));
         }
         variables
     }
@@ -494,18 +449,6 @@ mod tests {
         rule.parse().expect("a rule in a test")
     }
 
-    fn host() -> HostAddress {
-        let number = |first: u8| core::array::from_fn(|place| first + place as u8);
-        HostAddress { token: number(0), secret: number(0xf0) }
-    }
-
-    #[test]
-    fn the_secret_is_not_shown_by_mistake() {
-        assert_eq!(format!("{:?}", host()), "HostAddress(000102030405060708090a0b0c0d0e0f)");
-        let short = from(&[("TUBESOCK_HOST", "00")]).expect_err("too short");
-        assert!(short.starts_with("TUBESOCK_HOST: not the address of a host"), "{short}");
-    }
-
     #[test]
     fn nothing_set_is_the_default() {
         assert_eq!(from(&[("PATH", "/bin"), ("TUBESOCK_LOG", "")]), Ok(Config::default()));
@@ -521,7 +464,7 @@ mod tests {
             ("TUBESOCK_TRACE", "/t"),
             ("TUBESOCK_STRICT", "1"),
             ("TUBESOCK_BYPASS", "127.0.0.0/8, [::1]:80"),
-            ("TUBESOCK_HOST", "000102030405060708090a0b0c0d0e0ff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff"),
+            ("TUBESOCK_HOST", "/run/h"),
         ]);
         let expected = Config {
             link: LinkChoice::Nat,
@@ -531,7 +474,7 @@ mod tests {
             trace: Some("/t".into()),
             strict: true,
             bypass: vec![bypassed("127.0.0.0/8"), bypassed("[::1]/128:80")],
-            host: Some(host()),
+            host: Some(HostAddress::Path("/run/h".into())),
         };
         assert_eq!(config, Ok(expected));
     }
@@ -619,7 +562,7 @@ mod tests {
             trace: None,
             strict: true,
             bypass: vec![bypassed("127.0.0.0/8"), bypassed("[::1]/128:80")],
-            host: Some(host()),
+            host: Some(HostAddress::Path("/run/h".into())),
         };
         let variables = config.variables().into_iter().map(|(name, value)| (name.into(), value));
         assert_eq!(Config::from_environment(variables), Ok(config));

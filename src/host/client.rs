@@ -6,7 +6,7 @@
 
 use super::control::{Message, control_name};
 use super::request::{Answer, Answered, Request};
-use super::{Address, Token};
+use super::{Address, Token, elsewhere};
 use crate::bridge::name::Identity;
 use crate::engine::{Domain, Kind};
 use crate::error::{Error, Result};
@@ -25,32 +25,38 @@ const REQUEST: usize = 128;
 const ANSWER: usize = 8192;
 
 /// A near end for a new socket.
-pub(super) fn open(at: Address, domain: Domain, kind: Kind, flags: SocketFlags) -> Result<Owned> {
+pub(super) fn open(at: &Address, domain: Domain, kind: Kind, flags: SocketFlags) -> Result<Owned> {
     let (nonblocking, close_on_exec) =
         (flags.contains(SocketFlags::NONBLOCK), flags.contains(SocketFlags::CLOEXEC));
-    let message = Message::Open { secret: at.secret, domain, kind, nonblocking };
-    let (_, near) = exchange(&address(at.token)?, message, &[], None, None)?;
+    let secret = match at {
+        Address::Tree(key) => Some(key.secret),
+        Address::Path(_) => None,
+    };
+    let message = Message::Open { secret, domain, kind, nonblocking };
+    let (_, near) = exchange(&address(at)?, message, &[], None, None)?;
     lowest(near.ok_or(Error::Broken)?, close_on_exec)
 }
 
-/// A request about a socket.
+/// A request about a socket. A host that is shared may be in another network namespace, where only its path leads.
 pub(super) fn ask(identity: &Identity, request: Request, bytes: &[u8]) -> Result<Answered> {
-    exchange(&address(identity.token)?, Message::Ask(request), bytes, Some(identity.near()), None)
+    let ask = |to| exchange(&to, Message::Ask(request), bytes, Some(identity.near()), None);
+    match (ask(name(identity.token)?), elsewhere()) {
+        (Err(GONE), Some(at @ Address::Path(_))) => ask(address(at)?),
+        (answered, _) => answered,
+    }
 }
 
 /// Says something that is not answered. When the host has gone nobody needs to hear it.
-pub(super) fn tell(token: Token, message: Message) {
+pub(super) fn tell(to: Result<SocketAddrUnix>, message: Message) {
     let _signals = Blocked::all();
     let mut space = [0; REQUEST];
-    if let (Ok(bytes), Ok(socket), Ok(to)) =
-        (postcard::to_slice(&message, &mut space), socket(), address(token))
-    {
+    if let (Ok(bytes), Ok(socket), Ok(to)) = (postcard::to_slice(&message, &mut space), socket(), to) {
         let _ = unix::send_message(&socket, Some(&to), [bytes, &[]], &[], SendFlags::empty());
     }
 }
 
 /// ENETDOWN: the host has gone.
-const GONE: Error = Error::Kernel(libc::ENETDOWN);
+pub(super) const GONE: Error = Error::Kernel(libc::ENETDOWN);
 
 /// Whether the answer was that there is no host any more.
 pub(super) fn is_gone(error: Error) -> bool {
@@ -78,7 +84,7 @@ pub(super) fn exchange(
     }
     match unix::send_message(&socket, Some(to), [bytes, payload], descriptors, SendFlags::empty()) {
         Ok(()) => {}
-        Err(Errno::CONNREFUSED) => return Err(GONE),
+        Err(Errno::CONNREFUSED | Errno::NOENT) => return Err(GONE),
         Err(errno) => return Err(errno.into()),
     }
     // Only the host has it now: its end is the end of the host.
@@ -98,8 +104,17 @@ fn socket() -> Result<Owned> {
     unix::socket(SocketType::DGRAM, SocketFlags::CLOEXEC)
 }
 
-fn address(token: Token) -> Result<SocketAddrUnix> {
+/// Where the host of a token is, in this network namespace.
+pub(super) fn name(token: Token) -> Result<SocketAddrUnix> {
     Ok(SocketAddrUnix::new_abstract_name(&control_name(token))?)
+}
+
+/// Where a host is.
+pub(super) fn address(at: &Address) -> Result<SocketAddrUnix> {
+    match at {
+        Address::Tree(key) => name(key.token),
+        Address::Path(path) => Ok(SocketAddrUnix::new(path)?),
+    }
 }
 
 /// The descriptor at the lowest free number, as socket(2) gives it: those of the exchange were in the way.

@@ -12,19 +12,25 @@
 //!   the end of the host as the end of its own socket.
 //! * Who holds a near end may ask about its socket: it goes with the request, and the kernel says which it is. A
 //!   socket is opened for whoever knows the secret; the table is shown to the user of the host, and to root.
+//! * A host that is shared (`tubesock host`) has a second control socket, with a path. Who may write to that file may open
+//!   sockets without the secret, from other network namespaces too.
 //! * The name of the socket has the token of the host, which every near end bears: holding one is enough to find the
 //!   host. Anybody in the network namespace can send to it; what does not decode, or has no right, is dropped.
 //!
 //! Limit: the descriptors of a request take the lowest free numbers of the host's process for a moment.
 
+use super::inner::ENTRANCE;
 use super::request::{Answer, Answered, Request};
-use super::{Address, Inner, Token};
+use super::{Address, Inner, Token, client};
+use crate::bridge::Interest;
 use crate::bridge::name::{self, Name, Role};
+use crate::config::Key;
 use crate::engine::{Domain, Kind, SocketId};
 use crate::error::{Error, Result};
 use crate::sys;
 use crate::sys::descriptors::{Internal, Owned, internal};
 use crate::sys::unix::{self, DESCRIPTORS};
+use rustix::event::epoll::EventFlags;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
@@ -43,7 +49,7 @@ pub(super) enum Message {
     /// About the socket of the near end that comes with it.
     Ask(Request),
     /// socket(2); answered with a near end.
-    Open { secret: Secret, domain: Domain, kind: Kind, nonblocking: bool },
+    Open { secret: Option<Secret>, domain: Domain, kind: Kind, nonblocking: bool },
     /// All sockets; answered with a memfd.
     Table,
     /// A near end of this socket was closed, perhaps the last. Not answered.
@@ -52,9 +58,19 @@ pub(super) enum Message {
     ClosedSome,
 }
 
+/// By which of its sockets a message reached the host.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// The abstract name, which anybody can send to.
+    Name,
+    /// The path, which the file system guards.
+    Path,
+}
+
 /// The host's end.
 pub(super) struct Control {
     socket: Internal,
+    entrance: Option<Internal>,
     secret: Secret,
     token: Token,
     buffer: Vec<u8>,
@@ -64,15 +80,32 @@ impl Control {
     pub(super) fn new(token: Token) -> Result<Control> {
         let socket = unix::socket(SocketType::DGRAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
         unix::bind(&socket, &control_name(token))?;
-        Ok(Control { socket: internal(socket), secret: sys::entropy(), token, buffer: Vec::new() })
+        let (secret, buffer) = (sys::entropy(), Vec::new());
+        Ok(Control { socket: internal(socket), entrance: None, secret, token, buffer })
     }
 
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
+    /// From now on answers by a socket in the file system, too.
+    pub(super) fn enter_by(&mut self, entrance: Internal, interest: &Interest) -> Result<()> {
+        interest.add(&entrance, ENTRANCE, EventFlags::IN)?;
+        self.entrance = Some(entrance);
+        Ok(())
+    }
+
     pub(super) fn address(&self) -> Address {
-        Address { token: self.token, secret: self.secret }
+        Address::Tree(Key { token: self.token, secret: self.secret })
+    }
+
+    fn receive(&mut self, door: Door, descriptors: &mut [Option<Owned>; DESCRIPTORS]) -> Option<usize> {
+        let socket = match door {
+            Door::Name => &self.socket,
+            Door::Path => self.entrance.as_ref()?,
+        };
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        unix::receive_message(socket, &mut self.buffer, descriptors, flags).ok()
     }
 }
 
@@ -83,23 +116,21 @@ pub(super) fn control_name(token: Token) -> Vec<u8> {
 
 /// A message that arrived.
 struct Arrived {
+    door: Door,
     length: usize,
     descriptors: [Option<Owned>; DESCRIPTORS],
 }
 
 /// Answers the requests that have arrived.
-pub(super) fn serve(inner: &mut Inner) {
-    let mut buffer = core::mem::take(&mut inner.control.buffer);
-    buffer.resize(MESSAGE, 0);
+pub(super) fn serve(inner: &mut Inner, door: Door) {
+    inner.control.buffer.resize(MESSAGE, 0);
     for _ in 0..TURN {
         let mut descriptors = [const { None }; DESCRIPTORS];
-        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-        match unix::receive_message(&inner.control.socket, &mut buffer, &mut descriptors, flags) {
-            Ok(length) => answer(inner, &buffer, Arrived { length, descriptors }),
-            Err(_) => break,
-        }
+        let Some(length) = inner.control.receive(door, &mut descriptors) else { break };
+        let buffer = core::mem::take(&mut inner.control.buffer);
+        answer(inner, &buffer, Arrived { door, length, descriptors });
+        inner.control.buffer = buffer;
     }
-    inner.control.buffer = buffer;
 }
 
 fn answer(inner: &mut Inner, buffer: &[u8], arrived: Arrived) {
@@ -116,19 +147,18 @@ fn answer(inner: &mut Inner, buffer: &[u8], arrived: Arrived) {
             inner.table(inner.control.token, user).map(|table| (Answer::Done, Some(table)))
         }
         Message::Ask(request) => ask(inner, near.as_ref(), request, bytes),
-        Message::Open { secret, domain, kind, nonblocking } => permitted(inner, secret).and_then(|()| {
+        Message::Open { secret, domain, kind, nonblocking }
+            if arrived.door == Door::Path || secret == Some(inner.control.secret) =>
+        {
             let mut flags = SocketFlags::CLOEXEC;
             flags.set(SocketFlags::NONBLOCK, nonblocking);
-            Ok((Answer::Done, Some(inner.open(domain, kind, flags)?)))
-        }),
+            inner.open(domain, kind, flags).map(|near| (Answer::Done, Some(near)))
+        }
+        Message::Open { .. } => Err(Error::PermissionDenied),
     };
     if let Some(reply) = reply {
         send(&reply, answered);
     }
-}
-
-fn permitted(inner: &Inner, secret: Secret) -> Result<()> {
-    if secret == inner.control.secret { Ok(()) } else { Err(Error::PermissionDenied) }
 }
 
 /// A request about the socket whose near end came along.
@@ -136,7 +166,9 @@ fn ask(inner: &mut Inner, near: Option<&Owned>, request: Request, bytes: &[u8]) 
     let identity = near.and_then(|near| name::identify(near.as_fd().as_raw_fd()));
     match identity {
         Some(identity) if identity.token == inner.control.token => inner.perform(&identity, request, bytes),
-        _ => Err(Error::PermissionDenied),
+        // The path led to a host that came after that of the socket.
+        Some(_) => Err(client::GONE),
+        None => Err(Error::PermissionDenied),
     }
 }
 

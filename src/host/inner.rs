@@ -1,6 +1,6 @@
 //! What is behind the lock: the engine, its link and the bridge, and the step that moves all three.
 
-use super::control::{self, Control};
+use super::control::{self, Control, Door};
 use crate::bridge::Bridge;
 use crate::engine::{Engine, SocketId};
 use crate::error::Result;
@@ -20,6 +20,8 @@ pub(super) const LINK: u64 = u64::MAX - 1;
 pub(super) const ENDING: u64 = u64::MAX - 2;
 /// Key of the control socket.
 pub(super) const CONTROL: u64 = u64::MAX - 3;
+/// Key of the control socket that has a path.
+pub(super) const ENTRANCE: u64 = u64::MAX - 4;
 /// How often a full backlog is tried again when nothing says that the program accepted.
 const STALLED_RETRY: Duration = Duration::from_millis(10);
 /// Rounds of one step.
@@ -105,7 +107,8 @@ impl Inner {
         match key {
             TIMER => self.timer.expired(),
             LINK | ENDING => {}
-            CONTROL => control::serve(self),
+            CONTROL => control::serve(self, Door::Name),
+            ENTRANCE => control::serve(self, Door::Path),
             id => self.bridge.ready(SocketId(id), flags, &mut self.engine, sys::now()),
         }
     }

@@ -18,6 +18,7 @@ pub mod bypass;
 mod client;
 mod control;
 mod driver;
+mod entrance;
 mod exit;
 mod inner;
 mod ip_options;
@@ -37,6 +38,7 @@ use crate::sys::descriptors::{Internal, Owned};
 use crate::sys::signals::Blocked;
 use crate::sys::{self, descriptors};
 use control::Message;
+pub use entrance::{Entrance, can_enter};
 pub use exit::drain_at_exit;
 pub use inner::Inner;
 pub use request::{Answer, Answered, Request};
@@ -46,7 +48,7 @@ pub use start::{configure, remember_settings, serve};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-pub use table::{Table, table_of};
+pub use table::{Table, table_at, table_of};
 
 static HOST: AtomicPtr<Host> = AtomicPtr::new(core::ptr::null_mut());
 /// The process that is starting a host at the moment, or zero.
@@ -98,8 +100,15 @@ impl Host {
     }
 
     /// Where other processes find it.
-    pub fn address(&self) -> Address {
-        self.address
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Lets others in by a path, too.
+    pub fn open_entrance(&'static self, entrance: &Entrance) -> Result<()> {
+        let mut held = self.lock();
+        let Inner { control, bridge, .. } = &mut *held;
+        control.enter_by(entrance.socket()?, bridge.interest())
     }
 
     /// Takes the lock.
@@ -135,11 +144,15 @@ impl Drop for Held {
 
 /// A near end for a new socket of the host that makes those of this process; the first one starts a host here, unless
 /// there is one elsewhere. The error is EINVAL when the settings cannot be used, ENETDOWN when the host elsewhere has
-/// gone; the log says more.
+/// gone, EACCES when it lets others in, but not this user; the log says more.
 pub fn open(domain: Domain, kind: Kind, flags: SocketFlags) -> Result<Owned> {
     let near = match start::place()? {
         start::Place::Here(host) => host.lock().open(domain, kind, flags),
-        start::Place::Elsewhere(at) => client::open(at, domain, kind, flags),
+        start::Place::Elsewhere(at) => client::open(at, domain, kind, flags).inspect_err(|error| {
+            if error.errno() == libc::EACCES {
+                start::not_let_in(at);
+            }
+        }),
     };
     match near {
         Err(error) if client::is_gone(error) => start::abandoned()?.lock().open(domain, kind, flags),
@@ -181,7 +194,7 @@ pub fn host_has_gone(identity: &Identity, call: &'static str) {
 pub fn closed(identity: &Identity) {
     match Host::of(identity) {
         Some(host) => host.lock().closed(identity.id),
-        None => client::tell(identity.token, Message::Closed(identity.id)),
+        None => client::tell(client::name(identity.token), Message::Closed(identity.id)),
     }
 }
 
@@ -189,15 +202,15 @@ pub fn closed(identity: &Identity) {
 pub fn closed_some() {
     match (Host::running().filter(|host| host.is_of_this_process()), elsewhere()) {
         (Some(host), _) => host.lock().closed_some(),
-        (None, Some(at)) => client::tell(at.token, Message::ClosedSome),
+        (None, Some(at)) => client::tell(client::address(at), Message::ClosedSome),
         (None, None) => {}
     }
 }
 
 /// The host elsewhere that makes this process's sockets.
-fn elsewhere() -> Option<Address> {
+fn elsewhere() -> Option<&'static Address> {
     // SAFETY: the pointer is null or comes from a `Box` that was leaked.
-    unsafe { ELSEWHERE.load(Ordering::Acquire).as_ref() }.copied()
+    unsafe { ELSEWHERE.load(Ordering::Acquire).as_ref() }
 }
 
 /// Counts a datagram socket.

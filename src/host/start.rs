@@ -54,7 +54,7 @@ pub fn remember_settings() {
         REMEMBERED.get_or_init(|| std::env::vars_os().filter(|(name, _)| is_setting(name)).collect());
     if !settings.is_empty()
         && let Ok(config) = Config::from_environment(settings.iter().cloned())
-        && let Some(at) = config.host
+        && let Some(at) = config.host.clone()
         && use_elsewhere(at, &config).is_ok()
         && inherited().filter_map(name::identify).any(|identity| identity.kind != Kind::Stream)
     {
@@ -87,7 +87,7 @@ pub(super) enum Place {
     /// The host of this process.
     Here(&'static Host),
     /// Another process's.
-    Elsewhere(Address),
+    Elsewhere(&'static Address),
 }
 
 /// Where this process's sockets come from; decided when it is asked for the first time.
@@ -109,7 +109,7 @@ pub(super) fn place() -> Result<Place> {
 /// way; a child of a process that ran its own stack gets one of its own.
 pub(super) fn abandoned() -> Result<&'static Host> {
     prepare_log();
-    if super::elsewhere().is_some_and(|at| told() == Ok(Some(at))) {
+    if super::elsewhere().is_some_and(|at| told().as_ref() == Ok(&Some(at.clone()))) {
         if log::first_time("socket", 0) {
             tracing::error!("socket: the host of this program has ended (TUBESOCK_HOST): ENETDOWN");
         }
@@ -119,6 +119,14 @@ pub(super) fn abandoned() -> Result<&'static Host> {
     match start()? {
         Place::Here(host) => Ok(host),
         Place::Elsewhere(_) => Err(Error::Kernel(libc::ENETDOWN)),
+    }
+}
+
+/// Says once that a host lets others in, and not this process.
+pub(super) fn not_let_in(at: &Address) {
+    prepare_log();
+    if log::first_time("socket", 1) {
+        tracing::error!("socket: the host of TUBESOCK_HOST does not let this user in ({at:?}): EACCES");
     }
 }
 
@@ -171,11 +179,14 @@ fn start_alone(process: u32) -> Result<Place> {
     let settings = read(&configured);
     log::start(settings.as_ref().map_or_else(|_| LogLevel::default(), |config| config.log));
     let started = match settings {
-        Ok(config @ Config { host: Some(at), .. }) => use_elsewhere(at, &config),
+        Ok(config) if config.host.is_some() => {
+            let at = config.host.clone().expect("looked at above");
+            use_elsewhere(at, &config)
+        }
         Ok(Config { strict: true, .. }) => {
-            Err("TUBESOCK_STRICT: only 'tubesock run' can see to that, from outside; start the \
-                                                program by it, or unset the variable"
-                .into())
+            let message = "TUBESOCK_STRICT: only 'tubesock run' can see to that, from outside; start the program by it, \
+                           or unset the variable";
+            Err(message.into())
         }
         Ok(config) => run(&config, process).map(Place::Here),
         Err(problem) => Err(problem),
@@ -192,7 +203,8 @@ fn use_elsewhere(at: Address, config: &Config) -> Result<Place, String> {
         start_trace(path)?;
     }
     bypass::remember(&config.bypass);
-    ELSEWHERE.store(Box::into_raw(Box::new(at)), Ordering::Release);
+    let at: &'static Address = Box::leak(Box::new(at));
+    ELSEWHERE.store(core::ptr::from_ref(at).cast_mut(), Ordering::Release);
     Ok(Place::Elsewhere(at))
 }
 

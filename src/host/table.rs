@@ -1,8 +1,8 @@
 //! The table of a host's sockets, for `tubesock ss`: made by the host, for its own user and for root, and asked for by
 //! whoever finds the host. It goes in a memfd, since it is longer than a message.
 
-use super::control::{Message, control_name};
-use super::{Inner, Token, client, tcp_info};
+use super::control::Message;
+use super::{Address, Inner, Token, client, tcp_info};
 use crate::engine::table::{Row, state};
 use crate::error::{Error, Result};
 use crate::sys;
@@ -30,12 +30,13 @@ pub struct Table {
 }
 
 impl Inner {
-    /// The table, for `user`.
-    pub(super) fn table(&self, token: Token, user: Option<u32>) -> Result<Owned> {
+    /// The table, for `user`, without the sockets of processes that were killed.
+    pub(super) fn table(&mut self, token: Token, user: Option<u32>) -> Result<Owned> {
         let owner = rustix::process::geteuid().as_raw();
         if !user.is_some_and(|user| user == 0 || user == owner) {
             return Err(Error::PermissionDenied);
         }
+        self.closed_some();
         let mut rows = self.engine.table(sys::now());
         for row in rows.iter_mut().filter(|row| row.state == state::LISTEN) {
             row.info = Some(tcp_info::unconnected(true));
@@ -54,10 +55,15 @@ impl Inner {
 /// Asks the host of `token` for its table. EACCES for other users than its own and root, ENETDOWN when there is no such
 /// host, EAGAIN when it does not answer.
 pub fn table_of(token: Token) -> Result<Table> {
-    table_at(&SocketAddrUnix::new_abstract_name(&control_name(token))?)
+    ask(&client::name(token)?)
 }
 
-fn table_at(host: &SocketAddrUnix) -> Result<Table> {
+/// As `table_of`, of the host at an address.
+pub fn table_at(address: &Address) -> Result<Table> {
+    ask(&client::address(address)?)
+}
+
+fn ask(host: &SocketAddrUnix) -> Result<Table> {
     let (_, file) = client::exchange(host, Message::Table, &[], None, Some(PATIENCE))?;
     let bytes = contents(&file.ok_or(Error::Broken)?)?;
     postcard::from_bytes(&bytes).map_err(|_| Error::Broken)

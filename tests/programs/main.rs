@@ -14,6 +14,7 @@ mod failures;
 mod names;
 mod processes;
 mod servers;
+mod shared_host;
 mod strict;
 mod support;
 mod table;

@@ -1,8 +1,9 @@
-//! The command line: what the flags are called and how a failure is told. The work is in `run`, `ss` and `demo`.
+//! The command line: what the flags are called and how a failure is told. The work is in `run`, `host`, `ss` and `demo`.
 
 mod demo;
 mod doctor;
 mod finding;
+mod host;
 mod image;
 mod ladder;
 mod machine;
@@ -19,6 +20,7 @@ mod trace;
 use clap::{Parser, Subcommand};
 use settings::SettingFlags;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Gives an unmodified program a TCP/IP stack of its own, in user space, without root.
@@ -45,6 +47,9 @@ enum Command {
     Run {
         #[command(flatten)]
         settings: SettingFlags,
+        /// Use the host that `tubesock host --listen PATH` runs, instead of one for this program alone [variable: TUBESOCK_HOST]
+        #[arg(long, value_name = "PATH")]
+        host: Option<PathBuf>,
         /// The program, found through PATH, and its arguments.
         #[arg(value_name = "PROGRAM", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
@@ -66,6 +71,20 @@ enum Command {
     Demo {
         #[command(flatten)]
         settings: SettingFlags,
+    },
+    /// Runs a stack that several programs share, until it is interrupted.
+    ///
+    /// Programs use it by `tubesock run --host PATH`, or with TUBESOCK_HOST=PATH and LD_PRELOAD. Who may write to PATH, as the
+    /// permissions of the file say, may use the stack; umask(2) sets them.
+    #[command(
+        after_help = "Example: tubesock host --listen /tmp/host & tubesock run --host /tmp/host -- curl http://127.0.0.1/"
+    )]
+    Host {
+        #[command(flatten)]
+        settings: SettingFlags,
+        /// Where the host is found: a socket is made here, and removed at the end.
+        #[arg(long, value_name = "PATH")]
+        listen: PathBuf,
     },
     /// Shows the sockets of a host, as ss(8) shows the kernel's.
     ///
@@ -100,7 +119,8 @@ impl Failure {
 
 fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
-        Command::Run { settings, command } => run::run(&settings, &command),
+        Command::Run { settings, host, command } => run::run(&settings, host.as_deref(), &command),
+        Command::Host { settings, listen } => host::serve(&settings, &listen),
         Command::Doctor { program } => doctor::show(program.as_ref()),
         Command::Ss(arguments) => ss::show(&arguments),
         Command::Demo { settings } => demo::show(&settings).map(|()| ExitCode::SUCCESS),

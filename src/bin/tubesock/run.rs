@@ -4,11 +4,12 @@
 //! * The program has this process's terminal, process group, limits and signal mask. What the kernel sends to the group
 //!   (interrupt from the terminal) the program gets by itself; what a process sends to us is passed on.
 //! * Orphans of the program come to us (child subreaper), so that the last one is known.
+//! * On a shared host it is the program itself, which `join` becomes.
 //! * If we are killed, so is the program; the sockets of its descendants end with a reset.
 
 use crate::settings::SettingFlags;
 use crate::strict::Confinement;
-use crate::{Failure, preload, program, reachable};
+use crate::{Failure, host as shared_host, preload, program, reachable};
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus};
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
@@ -33,8 +34,15 @@ const PASSED_ON: [i32; 8] = [
 ];
 
 /// Runs the program to its end, and that of its descendants.
-pub(crate) fn run(settings: &SettingFlags, command: &[OsString]) -> Result<ExitCode, Failure> {
+pub(crate) fn run(
+    settings: &SettingFlags,
+    shared: Option<&Path>,
+    command: &[OsString],
+) -> Result<ExitCode, Failure> {
     let (config, mut prepared) = prepare(settings, command)?;
+    if let Some(host) = shared_host::shared(shared, &config)? {
+        return Err(not_started(&command[0], &shared_host::join(host, config, prepared)));
+    }
     let confinement: Option<&Confinement> = match config.strict {
         true => Some(Box::leak(Box::new(Confinement::prepare()?))),
         false => None,
@@ -44,7 +52,7 @@ pub(crate) fn run(settings: &SettingFlags, command: &[OsString]) -> Result<ExitC
     let awaited: &Awaited = Box::leak(Box::new(Awaited::block(&[&PASSED_ON[..], &[libc::SIGCHLD]].concat())));
     let host = host::serve(&config).map_err(not_served)?;
     let Config { log, trace, bypass, .. } = config;
-    let told = Config { host: Some(host.address()), log, trace, bypass, ..Config::default() };
+    let told = Config { host: Some(host.address().clone()), log, trace, bypass, ..Config::default() };
     prepared.envs(told.variables());
     // Fails only on kernels before 3.4: then orphans are init's, and we end without them.
     let _ = rustix::process::set_child_subreaper(Pid::from_raw(1));

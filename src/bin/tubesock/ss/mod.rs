@@ -18,7 +18,7 @@ use tubesock::config::Config;
 use tubesock::engine::Kind;
 use tubesock::engine::table::{Row, state};
 use tubesock::error::Error;
-use tubesock::host::{Table, table_of};
+use tubesock::host::{Table, table_at, table_of};
 
 /// As ss(8) has them.
 #[derive(Debug, Default, Args)]
@@ -113,7 +113,7 @@ fn tables(arguments: &Arguments, kernel: &Kernel) -> Result<Vec<Table>, Failure>
             hosts.into_iter().map(|host| table_of(host).map_err(|error| failure(problem(error)))).collect()
         }
         (None, Some(host)) => {
-            let table = table_of(host.token);
+            let table = table_at(&host);
             table
                 .map(|table| vec![table])
                 .map_err(|error| failure(format!("TUBESOCK_HOST: {}", problem(error))))
