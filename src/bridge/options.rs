@@ -101,6 +101,8 @@ pub struct IpOptions {
     pub shows_class: bool,
     /// IP_PKTINFO, IPV6_RECVPKTINFO
     pub shows_destination: bool,
+    /// IP_RETOPTS, which shows the options of a header: ours never has any.
+    pub shows_options: bool,
     /// IP_RECVERR, IPV6_RECVERR
     pub reports: bool,
     /// IP_MTU_DISCOVER, IPV6_MTU_DISCOVER
@@ -124,6 +126,7 @@ impl Default for IpOptions {
             shows_hops: false,
             shows_class: false,
             shows_destination: false,
+            shows_options: false,
             reports: false,
             discovery: PathMtuDiscovery::Want,
             multicast_hops: None,

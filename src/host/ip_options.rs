@@ -29,6 +29,24 @@ const HOPS_DEFAULT: c_int = 64;
 const IP_MULTICAST_ALL: c_int = 49;
 const IPV6_MULTICAST_ALL: c_int = 29;
 
+/// What takes an int at level IPPROTO_IPV6: of these a shorter value is EINVAL, of others it does not matter.
+const KNOWN_V6: [c_int; 14] = [
+    libc::IPV6_V6ONLY,
+    libc::IPV6_UNICAST_HOPS,
+    libc::IPV6_TCLASS,
+    libc::IPV6_RECVHOPLIMIT,
+    libc::IPV6_RECVTCLASS,
+    libc::IPV6_RECVPKTINFO,
+    libc::IPV6_RECVERR,
+    libc::IPV6_MTU_DISCOVER,
+    libc::IPV6_MULTICAST_HOPS,
+    libc::IPV6_MULTICAST_LOOP,
+    libc::IPV6_MULTICAST_IF,
+    libc::IPV6_ADD_MEMBERSHIP,
+    libc::IPV6_DROP_MEMBERSHIP,
+    IPV6_MULTICAST_ALL,
+];
+
 /// getsockopt(2)
 pub(super) fn get(inner: &mut Inner, identity: &Identity, level: c_int, name: c_int) -> Result<Value> {
     let options = inner.socket(identity.id)?.options;
@@ -47,6 +65,7 @@ fn get_v4(inner: &mut Inner, identity: &Identity, options: &IpOptions, name: c_i
         libc::IP_RECVTTL => small_flag(options.shows_hops),
         libc::IP_RECVTOS => small_flag(options.shows_class),
         libc::IP_PKTINFO => small_flag(options.shows_destination),
+        libc::IP_RETOPTS => small_flag(options.shows_options),
         libc::IP_RECVERR => small_flag(options.reports),
         libc::IP_MTU_DISCOVER => Value::Small(options.discovery as c_int),
         libc::IP_MTU => Value::Number(path_mtu(inner, identity)?),
@@ -119,12 +138,9 @@ pub(super) fn set(
     }
 }
 
-/// An int, or the one byte that stands for it.
-fn small(value: &[u8]) -> Result<c_int> {
-    match value {
-        [byte, rest @ ..] if rest.len() < 3 => Ok(c_int::from(*byte)),
-        value => number(value),
-    }
+/// An int, or the one byte that stands for it; nothing is zero.
+fn small(value: &[u8]) -> c_int {
+    number(value).unwrap_or_else(|_| value.first().copied().unwrap_or(0).into())
 }
 
 fn set_v4(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8]) -> Result<()> {
@@ -148,13 +164,15 @@ fn set_v4(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8]) -> 
             &move |options| options.multicast_path = path
         }
         _ => {
-            let number = small(value)?;
+            let number = small(value);
             let on = number != 0;
             match name {
                 libc::IP_TTL => {
                     let hops = hops(number, 1)?;
                     &move |options| options.hops = hops
                 }
+                // The bits of ECN are TCP's own.
+                libc::IP_TOS if !datagrams => &move |options| options.traffic_class = number as u8 & !3,
                 libc::IP_TOS => &move |options| options.traffic_class = number as u8,
                 libc::IP_RECVTTL => &move |options| options.shows_hops = on,
                 libc::IP_RECVTOS => &move |options| options.shows_class = on,
@@ -173,7 +191,7 @@ fn set_v4(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8]) -> 
                 IP_MULTICAST_ALL if (0..=1).contains(&number) => &move |options| options.multicast_own = !on,
                 IP_MULTICAST_ALL => return Err(Error::InvalidArgument),
                 // Shows the options of a header, of which ours never has any.
-                libc::IP_RETOPTS => return Ok(()),
+                libc::IP_RETOPTS => &move |options| options.shows_options = on,
                 _ => return Err(unknown(IPPROTO_IP, name)),
             }
         }
@@ -190,7 +208,8 @@ fn set_v6(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8]) -> 
         let group = IpAddr::V6(Ipv6Addr::from(*group));
         return membership(inner, identity, name == libc::IPV6_ADD_MEMBERSHIP, group, None, path);
     }
-    let number = number(value)?;
+    let number = number(value)
+        .map_err(|error| if KNOWN_V6.contains(&name) { error } else { unknown(IPPROTO_IPV6, name) })?;
     let on = number != 0;
     let change: &dyn Fn(&mut IpOptions) = match name {
         libc::IPV6_V6ONLY => return inner.set_options(identity.id, |options| options.v6_only = on),
@@ -281,6 +300,9 @@ fn membership(
     source: Option<IpAddr>,
     path: Option<Path>,
 ) -> Result<()> {
+    if identity.kind == Kind::Stream {
+        return Err(Error::Kernel(libc::EPROTO));
+    }
     match joins {
         true => inner.engine.join_group(identity.id, group, source, path),
         false => inner.engine.leave_group(identity.id, group, source, path),

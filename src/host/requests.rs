@@ -41,7 +41,10 @@ impl Inner {
             self.bridge.sweep(&mut self.engine, sys::now());
         }
         let id = self.engine.open(domain, kind);
-        let opened = self.bridge.open(id, domain, kind, Options::default(), flags);
+        let mut options = Options::default();
+        // What Linux's sockets of IPv6 begin with.
+        options.ip.v4.multicast_own = domain == Domain::V6;
+        let opened = self.bridge.open(id, domain, kind, options, flags);
         if opened.is_err() {
             self.engine.release(id, sys::now());
         }
