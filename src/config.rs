@@ -9,7 +9,7 @@ mod host_address;
 pub use bypass::Bypass;
 use core::fmt;
 use core::str::FromStr;
-pub use host_address::{HostAddress, Key};
+pub use host_address::{HostAddress, Key, PROCESS_LENGTH};
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -169,7 +169,7 @@ pub const SETTINGS: [Setting; 7] = [
     },
 ];
 
-/// Where the host is.
+/// Where the host is; an empty one may be in the environment of every program that is preloaded.
 pub const HOST_VARIABLE: &str = "TUBESOCK_HOST";
 /// Names the shared object that `tubesock run` preloads.
 pub const PRELOAD_LIBRARY_VARIABLE: &str = "TUBESOCK_PRELOAD_LIBRARY";

@@ -28,7 +28,8 @@
 //!   works. What is lost is the explanation: a reset on a quiet connection looks like an end of file there.
 //! - pread, pwrite, preadv2, pwritev2: ESPIPE on a socket, as the kernel says itself.
 //! - netlink: programs such as ip see the machine's interfaces.
-//! - exec: the near ends survive it, the host in the process does not (`tubesock::abi::process`).
+//! - exec: the near ends survive it, the host in the process does not (`tubesock::abi::process`). The environment that is
+//!   passed on tells of it (`tubesock::host::reserve_variable`).
 //! - vfork cannot be wrapped in Rust (it returns twice); the guards compare process ids instead.
 //! - What LD_PRELOAD cannot see: static programs, Go, setuid programs, dlmopen.
 

@@ -1,10 +1,21 @@
-//! The ends of a process that pass libc's exit by; the others are `tubesock::abi::process`.
+//! The start of a process, and the ends that pass libc's exit by; the others are `tubesock::abi::process`.
 
 use libc::c_int;
 use tubesock::abi::process::deliver;
+use tubesock::host::reserve_variable;
 use tubesock::system_call;
 
 use crate::next::Symbol;
+
+/// Run by the dynamic linker when the program starts, while it has one thread.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static STARTED: extern "C" fn() = {
+    extern "C" fn started() {
+        reserve_variable();
+    }
+    started
+};
 
 /// _exit(2)
 #[unsafe(no_mangle)]

@@ -213,7 +213,8 @@ pub fn peer(identity: &Identity) -> Result<SocketAddr> {
 /// Before accept(2): ENETDOWN when the process has gone that ran the listener's host, since nobody would ever connect to
 /// it again. The kernel answers for a socket that does not listen, and names no process for it.
 pub fn can_accept(identity: &Identity) -> Result<()> {
-    let gone = |process| !sys::process_lives(process);
+    // Of this very process it was the one before exec.
+    let gone = |process| process == sys::process_id() || !sys::process_lives(process);
     if !host::is_elsewhere(identity) || !name::host_process(identity.near()).is_some_and(gone) {
         return Ok(());
     }

@@ -9,11 +9,18 @@ use std::path::PathBuf;
 /// sockaddr_un's sun_path, without the zero behind it.
 const PATH_MAX: usize = 107;
 
+/// How the variable begins for a host in a program's own process; the digits of its key follow.
+const PROCESS: &str = "process-";
+/// Bytes of the variable for such a host.
+pub const PROCESS_LENGTH: usize = PROCESS.len() + 64;
+
 /// Where a host is, and what opens it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostAddress {
     /// The host of `tubesock run`, for what descends from it.
     Tree(Key),
+    /// The host in a program's own process, for what descends from that: who finds it ended has a stack of its own.
+    Process(Key),
     /// A host that is shared: whoever may write to this socket may use it.
     Path(PathBuf),
 }
@@ -25,6 +32,13 @@ pub struct Key {
     pub token: [u8; 16],
     /// Random bits that only its own know.
     pub secret: [u8; 16],
+}
+
+impl fmt::Display for Key {
+    /// 64 hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", Hex(&self.token), Hex(&self.secret))
+    }
 }
 
 impl fmt::Debug for Key {
@@ -40,10 +54,14 @@ impl HostAddress {
         if value.as_bytes().starts_with(b"/") {
             return HostAddress::at(value.into());
         }
-        let key = value.to_str().and_then(key);
+        let text = value.to_str().unwrap_or_default();
+        let host = match text.strip_prefix(PROCESS) {
+            Some(digits) => key(digits).map(HostAddress::Process),
+            None => key(text).map(HostAddress::Tree),
+        };
         let wrong =
             "not the address of a host; give the absolute path that 'tubesock host --listen' was given";
-        key.map(HostAddress::Tree).ok_or_else(|| wrong.into())
+        host.ok_or_else(|| wrong.into())
     }
 
     /// Of a host that listens at `path`, which is absolute.
@@ -60,13 +78,14 @@ impl HostAddress {
     /// As the variable has it.
     pub fn variable_value(&self) -> OsString {
         match self {
-            HostAddress::Tree(Key { token, secret }) => format!("{}{}", Hex(token), Hex(secret)).into(),
+            HostAddress::Tree(key) => key.to_string().into(),
+            HostAddress::Process(key) => format!("{PROCESS}{key}").into(),
             HostAddress::Path(path) => path.clone().into_os_string(),
         }
     }
 }
 
-/// 64 hexadecimal digits.
+/// From 64 hexadecimal digits.
 fn key(text: &str) -> Option<Key> {
     let number = |part: &str| {
         let digits = part.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -90,17 +109,20 @@ mod tests {
 
     const DIGITS: &str = "000102030405060708090a0b0c0d0e0ff0f1f2f3f4f5f6f7f8f9fafbfcfdfeff";
 
-    fn tree() -> HostAddress {
+    fn example() -> Key {
         let number = |first: u8| core::array::from_fn(|place| first + place as u8);
-        HostAddress::Tree(Key { token: number(0), secret: number(0xf0) })
+        Key { token: number(0), secret: number(0xf0) }
     }
 
     #[test]
     fn addresses() {
         let long = format!("/{}", "x".repeat(PATH_MAX));
         let sign = format!("+{}", &DIGITS[1..]);
+        let process = format!("process-{DIGITS}");
+        assert_eq!(process.len(), PROCESS_LENGTH);
         let table = [
-            (DIGITS, Ok(tree())),
+            (DIGITS, Ok(HostAddress::Tree(example()))),
+            (&process, Ok(HostAddress::Process(example()))),
             ("/run/h", Ok(HostAddress::Path("/run/h".into()))),
             (&long, Err("too long")),
             (&sign, Err("not the address")),
@@ -122,6 +144,9 @@ mod tests {
 
     #[test]
     fn the_secret_is_not_shown_by_mistake() {
-        assert_eq!(format!("{:?}", tree()), "Tree(Key(000102030405060708090a0b0c0d0e0f))");
+        assert_eq!(
+            format!("{:?}", HostAddress::Tree(example())),
+            "Tree(Key(000102030405060708090a0b0c0d0e0f))"
+        );
     }
 }

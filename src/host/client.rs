@@ -29,7 +29,7 @@ pub(super) fn open(at: &Address, domain: Domain, kind: Kind, flags: SocketFlags)
     let (nonblocking, close_on_exec) =
         (flags.contains(SocketFlags::NONBLOCK), flags.contains(SocketFlags::CLOEXEC));
     let secret = match at {
-        Address::Tree(key) => Some(key.secret),
+        Address::Tree(key) | Address::Process(key) => Some(key.secret),
         Address::Path(_) => None,
     };
     let message = Message::Open { secret, domain, kind, nonblocking };
@@ -112,7 +112,7 @@ pub(super) fn name(token: Token) -> Result<SocketAddrUnix> {
 /// Where a host is.
 pub(super) fn address(at: &Address) -> Result<SocketAddrUnix> {
     match at {
-        Address::Tree(key) => name(key.token),
+        Address::Tree(key) | Address::Process(key) => name(key.token),
         Address::Path(path) => Ok(SocketAddrUnix::new(path)?),
     }
 }

@@ -21,7 +21,7 @@
 
 use super::inner::ENTRANCE;
 use super::request::{Answer, Answered, Request};
-use super::{Address, Inner, Token, client};
+use super::{Inner, Token, client};
 use crate::bridge::Interest;
 use crate::bridge::name::{self, Name, Role};
 use crate::config::Key;
@@ -95,8 +95,8 @@ impl Control {
         Ok(())
     }
 
-    pub(super) fn address(&self) -> Address {
-        Address::Tree(Key { token: self.token, secret: self.secret })
+    pub(super) fn key(&self) -> Key {
+        Key { token: self.token, secret: self.secret }
     }
 
     fn receive(&mut self, door: Door, descriptors: &mut [Option<Owned>; DESCRIPTORS]) -> Option<usize> {

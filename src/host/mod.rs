@@ -9,7 +9,8 @@
 //!
 //! A descriptor says by its name which host it belongs to. `ask` makes a request of that host: a function call under the
 //! lock when it is this process's, a message to its control socket when it is another's (`control`, `client`). New
-//! sockets come from the host of this process, or from the one that it was told of or inherited.
+//! sockets come from the host of this process, or from the one that it was told of or inherited: `TUBESOCK_HOST` tells
+//! programs that are exec'd; what is forked knows it anyway.
 //!
 //! Limits: a host in process dies with its process, and with it the sockets that forked or exec'd children have of it;
 //! under `tubesock run` the wrapper is the host, and outlives them all.
@@ -44,7 +45,7 @@ pub use inner::Inner;
 pub use request::{Answer, Answered, Request};
 pub use requests::Connect;
 use rustix::net::SocketFlags;
-pub use start::{configure, remember_settings, serve};
+pub use start::{configure, remember_settings, reserve_variable, serve};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

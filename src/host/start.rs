@@ -6,7 +6,7 @@ use super::inner::ENDING;
 use super::{Address, ELSEWHERE, HOST, Host, Inner, STARTING, bypass, driver};
 use crate::bridge::Bridge;
 use crate::bridge::name;
-use crate::config::{Config, LinkChoice, LogLevel};
+use crate::config::{Config, HOST_VARIABLE, Key, LinkChoice, LogLevel, PROCESS_LENGTH};
 use crate::engine::{Engine, Kind, Settings};
 use crate::error::{Error, Result};
 use crate::link::Link;
@@ -15,6 +15,7 @@ use crate::nat::{self, Nat};
 use crate::observe::{log, trace};
 use crate::sys;
 use crate::sys::descriptors::duplicate;
+use crate::sys::environment::LateVariable;
 use crate::sys::signals::Blocked;
 use crate::tcp;
 use rustix::event::epoll::EventFlags;
@@ -22,7 +23,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Settings by `configure`, which win over the variables.
@@ -50,8 +51,9 @@ static REMEMBERED: OnceLock<Vec<(OsString, OsString)>> = OnceLock::new();
 /// Notes the settings of the environment, before the program can change it; and where the host is elsewhere, that the
 /// program may have inherited sockets of its. Costs nothing where there are no settings.
 pub fn remember_settings() {
-    let settings =
-        REMEMBERED.get_or_init(|| std::env::vars_os().filter(|(name, _)| is_setting(name)).collect());
+    let settings = REMEMBERED.get_or_init(|| {
+        std::env::vars_os().filter(|(name, value)| is_setting(name) && !value.is_empty()).collect()
+    });
     if !settings.is_empty()
         && let Ok(config) = Config::from_environment(settings.iter().cloned())
         && let Some(at) = config.host.clone()
@@ -59,6 +61,23 @@ pub fn remember_settings() {
         && inherited().filter_map(name::identify).any(|identity| identity.kind != Kind::Stream)
     {
         super::datagram_opened();
+    }
+}
+
+/// TUBESOCK_HOST, for what this process will exec: filled in when it runs a host.
+static DESCENDANTS: LateVariable<{ VARIABLE.len() + PROCESS_LENGTH + 1 }> = LateVariable::new(VARIABLE);
+const VARIABLE: &str = "TUBESOCK_HOST=";
+
+/// Puts TUBESOCK_HOST into the environment, empty, unless it is there with a value that stands. When the program starts.
+pub fn reserve_variable() {
+    match std::env::var_os(HOST_VARIABLE).filter(|value| !value.is_empty()) {
+        None => DESCENDANTS.put(),
+        // The host of a forebear may end before this process has its own.
+        Some(value) if matches!(Address::parse(&value), Ok(Address::Process(_))) => {
+            DESCENDANTS.fill(value.as_encoded_bytes());
+            DESCENDANTS.put();
+        }
+        Some(_) => {}
     }
 }
 
@@ -105,16 +124,20 @@ pub(super) fn place() -> Result<Place> {
     }
 }
 
+/// The process that ran this one's host has ended.
+static ABANDONED: AtomicBool = AtomicBool::new(false);
+
 /// The host elsewhere has gone. Where `tubesock run` or a person named it that is an error, for nothing may go another
-/// way; a child of a process that ran its own stack gets one of its own.
+/// way; what descends from a process that ran its own stack gets one of its own.
 pub(super) fn abandoned() -> Result<&'static Host> {
     prepare_log();
-    if super::elsewhere().is_some_and(|at| told().as_ref() == Ok(&Some(at.clone()))) {
+    if let Some(Address::Tree(_) | Address::Path(_)) = super::elsewhere() {
         if log::first_time("socket", 0) {
             tracing::error!("socket: the host of this program has ended (TUBESOCK_HOST): ENETDOWN");
         }
         return Err(Error::Kernel(libc::ENETDOWN));
     }
+    ABANDONED.store(true, Ordering::Relaxed);
     ELSEWHERE.store(core::ptr::null_mut(), Ordering::Release);
     match start()? {
         Place::Here(host) => Ok(host),
@@ -130,12 +153,6 @@ pub(super) fn not_let_in(at: &Address) {
     }
 }
 
-/// What TUBESOCK_HOST says.
-fn told() -> Result<Option<Address>, String> {
-    let configured = CONFIGURED.lock().unwrap_or_else(PoisonError::into_inner);
-    read(&configured).map(|config| config.host)
-}
-
 /// Starts the log of a process that runs no host.
 pub(super) fn prepare_log() {
     let configured = CONFIGURED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,7 +163,7 @@ pub(super) fn prepare_log() {
 fn start() -> Result<Place> {
     let process = sys::process_id();
     loop {
-        if let Some(host) = Host::running() {
+        if let Some(host) = Host::running().filter(|host| host.is_of_this_process()) {
             return Ok(Place::Here(host));
         }
         if let Some(at) = super::elsewhere() {
@@ -178,23 +195,31 @@ fn start_alone(process: u32) -> Result<Place> {
     let configured = CONFIGURED.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let settings = read(&configured);
     log::start(settings.as_ref().map_or_else(|_| LogLevel::default(), |config| config.log));
-    let started = match settings {
-        Ok(config) if config.host.is_some() => {
-            let at = config.host.clone().expect("looked at above");
-            use_elsewhere(at, &config)
-        }
-        Ok(Config { strict: true, .. }) => {
+    settings.and_then(|config| find_or_run(&config, process)).map_err(|problem| {
+        tracing::error!("{problem}");
+        Error::InvalidArgument
+    })
+}
+
+fn find_or_run(config: &Config, process: u32) -> Result<Place, String> {
+    match &config.host {
+        Some(at) if !has_gone(at) => use_elsewhere(at.clone(), config),
+        _ if config.strict => {
             let message = "TUBESOCK_STRICT: only 'tubesock run' can see to that, from outside; start the program by it, \
                            or unset the variable";
             Err(message.into())
         }
-        Ok(config) => run(&config, process).map(Place::Here),
-        Err(problem) => Err(problem),
-    };
-    started.map_err(|problem| {
-        tracing::error!("{problem}");
-        Error::InvalidArgument
-    })
+        _ => {
+            let host = run(config, process, Address::Process)?;
+            DESCENDANTS.fill(host.address().variable_value().as_encoded_bytes());
+            Ok(Place::Here(host))
+        }
+    }
+}
+
+/// Whether an address of the environment is that of the process that has ended.
+fn has_gone(at: &Address) -> bool {
+    matches!(at, Address::Process(_)) && ABANDONED.load(Ordering::Relaxed)
 }
 
 /// Takes the host elsewhere for this process's.
@@ -215,11 +240,11 @@ fn start_trace(path: &Path) -> Result<(), String> {
 /// Makes this process, which has no sockets of its own, the host of others. The error is a sentence for a person.
 pub fn serve(config: &Config) -> Result<&'static Host, String> {
     log::start(config.log);
-    run(config, sys::process_id())
+    run(config, sys::process_id(), Address::Tree)
 }
 
-fn run(config: &Config, process: u32) -> Result<&'static Host, String> {
-    let host: &'static Host = Box::leak(Box::new(build(config, process)?));
+fn run(config: &Config, process: u32, address: fn(Key) -> Address) -> Result<&'static Host, String> {
+    let host: &'static Host = Box::leak(Box::new(build(config, process, address)?));
     host.lock().step();
     // Once the thread runs it has the host for ever; if it does not, the host is leaked, descriptors and all, since
     // there is no process worth saving without a thread to be had.
@@ -229,7 +254,7 @@ fn run(config: &Config, process: u32) -> Result<&'static Host, String> {
     Ok(host)
 }
 
-fn build(config: &Config, process: u32) -> Result<Host, String> {
+fn build(config: &Config, process: u32, address: fn(Key) -> Address) -> Result<Host, String> {
     if let Some(path) = &config.trace {
         start_trace(path)?;
     }
@@ -261,7 +286,7 @@ fn build(config: &Config, process: u32) -> Result<Host, String> {
     bypass::remember(&config.bypass);
     let token = sys::entropy();
     let control = Control::new(token).map_err(|error| format!("the host cannot start: {error}"))?;
-    let address = control.address();
+    let address = address(control.key());
     let inner = Bridge::new(token).and_then(|bridge| Inner::new(engine, link, bridge, control));
     let inner = inner.map_err(|error| format!("the host cannot start: {error}"))?;
     let set = duplicate(inner.bridge.interest().descriptor());

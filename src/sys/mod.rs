@@ -4,6 +4,7 @@
 pub mod append;
 pub mod cache;
 pub mod descriptors;
+pub mod environment;
 pub mod epoll;
 pub mod net;
 pub mod raw;

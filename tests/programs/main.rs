@@ -10,6 +10,7 @@ mod clients;
 mod configuration;
 mod curl;
 mod datagrams;
+mod descendants;
 mod failures;
 mod names;
 mod processes;

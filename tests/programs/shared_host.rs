@@ -171,5 +171,5 @@ fn settings_of_a_shared_host() {
     let words = ["run", "--publish", "0:80", "--host"];
     let program = Program::new(tubesock()).args(words).arg(&host.path).args(["--", "true"]);
     let outcome = program.run().status(78);
-    assert!(outcome.stderr.contains("give them to 'tubesock host'"), "{outcome}");
+    assert!(outcome.stderr.contains("only --log and --trace go with a host that runs already"), "{outcome}");
 }

@@ -22,6 +22,12 @@ fn setting(problem: String) -> Failure {
 pub(crate) fn serve(settings: &SettingFlags, path: &Path) -> Result<ExitCode, Failure> {
     let config = settings.config()?;
     let path = absolute(path)?;
+    if config.strict || !config.bypass.is_empty() {
+        // A program sees to these itself, or the one that starts it: it would have to be told.
+        let message =
+            "--strict and --bypass are for one program; give them to a 'tubesock run' with a host of its own";
+        return Err(setting(message.into()));
+    }
     settings.prepare_files(&config)?;
     descriptors::claim_process();
     let awaited = Awaited::block(&ENDS);
@@ -56,8 +62,8 @@ pub(crate) fn shared(flag: Option<&Path>, config: &Config) -> Result<Option<Host
         ..Config::default()
     };
     if *config != its_own {
-        let message = "link, capture and publish are the host's settings, which runs already: give them to 'tubesock host', or \
-                       leave --host and TUBESOCK_HOST out";
+        let message = "only --log and --trace go with a host that runs already; give link, capture and publish to 'tubesock \
+                       host', or leave --host and TUBESOCK_HOST out";
         return Err(setting(message.into()));
     }
     host::can_enter(&host).map_err(|problem| setting(format!("--host {problem}")))?;

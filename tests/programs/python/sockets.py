@@ -1,6 +1,8 @@
 """Sockets in all states that last, and then the command of the arguments, which shows them."""
 
+import fcntl
 import socket
+import struct
 import subprocess
 import sys
 
@@ -55,7 +57,12 @@ datagram6.bind(("::", 5353))
 # Not in the table: neither has a port, or it does not listen.
 unused = [socket.socket(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)]
 
-# What was sent has arrived, here and in the tables of both ends, when it can be read to the end.
+# What was sent has arrived and is acknowledged.
+SIOCOUTQ, FIN_WAIT_2 = 0x5411, 5
 assert len(far.recv(300, socket.MSG_PEEK | socket.MSG_WAITALL)) == 300
 assert len(established.recv(100_000, socket.MSG_PEEK | socket.MSG_WAITALL)) == 100_000
+while any(struct.unpack("i", fcntl.ioctl(end, SIOCOUTQ, bytes(4)))[0] for end in (established, far)):
+    pass
+while half.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != FIN_WAIT_2:
+    pass
 subprocess.run(sys.argv[1:], check=True, close_fds=False)
