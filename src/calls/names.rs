@@ -53,6 +53,12 @@ impl Network for Stack {
         let deadline = sys::now() + timeout;
         let socket = Private::open(server, Kind::Datagram)?;
         let identity = socket.identity()?;
+        // As glibc's resolver: a server that a router knows to be out of reach is not waited for.
+        let (level, name) = match server {
+            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_RECVERR),
+            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+        };
+        super::set_option(&identity, level, name, &1i32.to_ne_bytes())?;
         super::demand(&identity, "connect", Request::ConnectDatagram(Some(server)))?;
         for query in queries {
             host::ask(&identity, "sendto", Request::SendDatagram(None, Control::default()), query)?;

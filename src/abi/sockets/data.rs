@@ -11,7 +11,7 @@ use crate::calls;
 use crate::engine::Control;
 use crate::error::{Error, Result};
 use crate::host;
-use crate::observe::trace;
+use crate::observe::{log, trace};
 use crate::sys::raw::errno;
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
 
@@ -103,6 +103,14 @@ fn noted(name: &str, fd: c_int, count: ssize_t) -> ssize_t {
         });
     }
     count
+}
+
+/// MSG_MORE would put several writes into one datagram; sent apart they would be other data. MSG_OOB is a stream's.
+fn refused_of_datagrams(flags: c_int) -> Option<Error> {
+    if flags & libc::MSG_MORE != 0 && log::first_time("MSG_MORE of a datagram socket", 0) {
+        tracing::warn!("MSG_MORE of a datagram socket: not supported, EOPNOTSUPP");
+    }
+    (flags & (libc::MSG_MORE | libc::MSG_OOB) != 0).then_some(Error::NotSupported)
 }
 
 /// Flags that a stream of ours has no meaning for.
@@ -257,6 +265,9 @@ pub unsafe fn sendto<K: Kernel>(
     to_length: socklen_t,
 ) -> ssize_t {
     if let Some(identity) = datagram_socket(fd) {
+        if let Some(error) = refused_of_datagrams(flags) {
+            return fail(error) as ssize_t;
+        }
         let vector = [iovec { iov_base: buffer.cast_mut(), iov_len: length }];
         // SAFETY: as the caller's.
         return match unsafe { destination(to, to_length) } {
@@ -328,6 +339,9 @@ pub unsafe fn recvmsg<K: Kernel>(fd: c_int, message: *mut msghdr, flags: c_int) 
 /// As sendmsg(2).
 pub unsafe fn sendmsg<K: Kernel>(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
     if let Some(identity) = datagram_socket(fd) {
+        if let Some(error) = refused_of_datagrams(flags) {
+            return fail(error) as ssize_t;
+        }
         // SAFETY: as the caller's.
         return unsafe { datagram::send_message(&identity, message) };
     }
@@ -397,6 +411,9 @@ pub unsafe fn sendmmsg<K: Kernel>(fd: c_int, messages: *mut mmsghdr, count: c_ui
         // SAFETY: as the caller's.
         return unsafe { K::sendmmsg(fd, messages, count, flags) };
     };
+    if let Some(error) = refused_of_datagrams(flags) {
+        return fail(error);
+    }
     // SAFETY: a message of the program's array.
     let each = |message: *mut msghdr| unsafe { datagram::send_message(&identity, message) };
     // SAFETY: as the caller's.
