@@ -60,6 +60,10 @@ client.sendall(b"in")
 client.send(b"L", socket.MSG_OOB)
 client.sendall(b"ine")
 client.shutdown(socket.SHUT_WR)
+# All of it is there when the end is: else the mark may come behind the reader.
+end = select.poll()
+end.register(server, select.POLLRDHUP)
+end.poll(20_000)
 inline = b""
 while chunk := server.recv(1):
     inline += chunk + (b"|" if mark() else b"")
