@@ -39,13 +39,11 @@ fn restarts(world: &World) -> usize {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn published() {
     prefork(Place::Published);
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn inside() {
     prefork(Place::Inside("10.0.2.15"));
 }

@@ -99,7 +99,6 @@ fn world(scenario: Scenario) -> World {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn of_nginx() {
     let world = world(NGINX);
     let server = nginx::start(&world);
@@ -109,7 +108,6 @@ fn of_nginx() {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn of_an_epoll_server() {
     let world = world(EPOLL);
     compile(&world, "epoll_server");

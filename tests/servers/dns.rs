@@ -31,13 +31,11 @@ fn questions(place: Place) {
 }
 
 #[test]
-#[ignore = "needs IP_PKTINFO"]
 fn published() {
     questions(Place::Published);
 }
 
 #[test]
-#[ignore = "needs the tree host, and IP_PKTINFO"]
 fn inside() {
     questions(Place::Inside("127.0.0.1"));
 }

@@ -54,13 +54,11 @@ fn clones(place: Place) {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn published() {
     clones(Place::Published);
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn inside() {
     clones(Place::Inside("10.0.2.15"));
 }

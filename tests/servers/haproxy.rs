@@ -46,13 +46,11 @@ fn replaced(log: &str) -> usize {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn published() {
     reloads(Place::Published);
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn inside() {
     reloads(Place::Inside("127.0.0.1"));
 }

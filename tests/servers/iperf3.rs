@@ -52,7 +52,6 @@ fn published() {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn inside() {
     bulk(Place::Inside("10.0.2.15"));
 }

@@ -31,7 +31,6 @@ fn published() {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn inside() {
     requests(Place::Inside("127.0.0.1"));
 }

@@ -82,19 +82,16 @@ fn of_a_client(place: Place) {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn of_a_client_of_a_published_server() {
     of_a_client(Place::Published);
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn of_a_client_inside() {
     of_a_client(Place::Inside("127.0.0.1"));
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn of_a_client_alone() {
     of_a_client(Place::Client);
 }
@@ -136,13 +133,11 @@ fn of_a_worker(place: Place) {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn of_a_worker_of_a_published_server() {
     of_a_worker(Place::Published);
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn of_a_worker_inside() {
     of_a_worker(Place::Inside("10.0.2.15"));
 }
@@ -169,13 +164,11 @@ fn of_a_backend(place: Place) {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn of_a_backend_of_a_published_server() {
     of_a_backend(Place::Published);
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn of_a_backend_inside() {
     of_a_backend(Place::Inside("127.0.0.1"));
 }
@@ -192,7 +185,6 @@ fn gone(world: &World, process: u32) {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn of_the_wrapper_of_a_server() {
     let world = World::new(WRAPPER, Place::Published);
     let server = witness(&world);
@@ -206,7 +198,6 @@ fn of_the_wrapper_of_a_server() {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn of_the_wrapper_of_a_client() {
     let world = World::new(WRAPPER, Place::Client);
     let server = witness(&world);
@@ -224,7 +215,7 @@ fn of_the_wrapper_of_a_client() {
 }
 
 #[test]
-#[ignore = "needs the tree host to end all that descends from the program"]
+#[ignore = "needs a host that ends all that descends from the program"]
 fn of_the_wrapper_of_nginx() {
     let world = World::new(WRAPPER_OF_NGINX, Place::Published);
     let server = nginx::start(&world);

@@ -26,7 +26,6 @@ fn published() {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn inside() {
     values(Place::Inside("127.0.0.1"));
 }

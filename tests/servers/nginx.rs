@@ -59,13 +59,11 @@ fn reload(world: &World, master: u32) {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn published() {
     reloads(Place::Published);
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn inside() {
     reloads(Place::Inside("127.0.0.1"));
 }

@@ -41,7 +41,6 @@ fn published() {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn inside() {
     files(Place::Inside("127.0.0.1"));
 }

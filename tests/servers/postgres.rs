@@ -44,13 +44,11 @@ fn pgbench(place: Place) {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn published() {
     pgbench(Place::Published);
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn inside() {
     pgbench(Place::Inside("127.0.0.1"));
 }

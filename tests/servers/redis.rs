@@ -50,7 +50,6 @@ fn published() {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn inside() {
     saves(Place::Inside("10.0.2.15"));
 }

@@ -37,19 +37,16 @@ fn trees(place: Place) {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn published() {
     trees(Place::Published);
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn inside() {
     trees(Place::Inside("127.0.0.1"));
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn client() {
     trees(Place::Client);
 }

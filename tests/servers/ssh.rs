@@ -43,13 +43,11 @@ fn sessions(place: Place) {
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn sshd_published() {
     sessions(Place::Published);
 }
 
 #[test]
-#[ignore = "needs the tree host"]
 fn both_inside() {
     sessions(Place::Inside("127.0.0.1"));
 }
