@@ -2,6 +2,10 @@
 //! with the shared and the static library, under ASan and UBSan, against a server or clients of the kernel's
 //! over `nat`.
 
+#[path = "support/ports.rs"]
+mod ports;
+
+use ports::free_port;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -137,9 +141,7 @@ impl Drop for Killed {
 
 fn echo_server(build: Build) {
     const CLIENTS: usize = 20;
-    // Free a moment ago; the kernel hands out others before this one again.
-    let port =
-        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+    let port = free_port();
     let mut server = without_settings(Command::new(compile("echo_server", build)))
         .args(["7", &CLIENTS.to_string()])
         .env("TUBESOCK_PUBLISH", format!("127.0.0.1:{port}:7"))

@@ -7,7 +7,11 @@
 // Both ways of each call stand side by side, with one comment for the pair.
 #![allow(clippy::undocumented_unsafe_blocks)]
 
+#[path = "support/ports.rs"]
+mod ports;
+
 use libc::{c_int, c_short, c_void, pollfd, sockaddr, sockaddr_in, socklen_t};
+use ports::free_port;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -228,11 +232,6 @@ fn reset(peer: TcpStream) {
     let (value, length) = ((&raw const linger).cast(), size_of::<libc::linger>() as socklen_t);
     // SAFETY: a linger of its length.
     unsafe { libc::setsockopt(peer.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, value, length) };
-}
-
-/// A port where nobody listens.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port()
 }
 
 fn fresh(stack: Stack) -> View {

@@ -105,6 +105,13 @@ fn server(address: &str) -> (UdpSocket, SocketAddr) {
     (socket, address)
 }
 
+/// An address at which nobody receives; nobody else can have it while the socket lives, which hears its own only.
+fn closed(address: &str) -> (UdpSocket, SocketAddr) {
+    let (socket, address) = server(address);
+    socket.connect(address).unwrap();
+    (socket, address)
+}
+
 /// Receives one datagram and answers it with `answer`; gives who asked, and what.
 fn answer_one(server: &UdpSocket, answer: &[u8]) -> (SocketAddr, Vec<u8>) {
     let mut buffer = vec![0; 65536];
@@ -162,7 +169,7 @@ fn a_closed_port_is_reported_for_the_destination_that_it_is_about() {
         [("10.0.2.15:4000", "127.0.0.1:0", (3, 3)), ("[fd00::15]:4000", "[::1]:0", (1, 4))]
     {
         let (open, served) = server(bind);
-        let closed = server(bind).1;
+        let (_held, closed) = closed(bind);
         let mut side = Side::plain();
         side.send(guest, seen_by_program(closed), b"anyone?");
         // Sent while the error of the other waits: it must arrive all the same.
@@ -292,7 +299,7 @@ fn datagrams_keep_how_they_are_to_be_treated() {
 #[test]
 fn an_error_quotes_what_was_sent() {
     for (guest, bind) in [("10.0.2.15:4000", "127.0.0.1:0"), ("[fd00::15]:4000", "[::1]:0")] {
-        let closed = server(bind).1;
+        let (_held, closed) = closed(bind);
         let mut side = Side::plain();
         side.send(guest, seen_by_program(closed), b"anyone there?");
         let packet = side.packet();

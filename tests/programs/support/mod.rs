@@ -7,6 +7,8 @@ pub(crate) mod command;
 pub(crate) mod http;
 pub(crate) mod network;
 pub(crate) mod nginx;
+#[path = "../../support/ports.rs"]
+mod ports;
 pub(crate) mod stack;
 pub(crate) mod stream;
 

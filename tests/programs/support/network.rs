@@ -1,6 +1,7 @@
 //! Places to run in: a temporary directory, a free port, namespaces of the test's own, an ordinary user.
 
-use std::net::{TcpListener, TcpStream};
+pub(crate) use super::ports::free_port;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -44,13 +45,6 @@ impl Drop for Directory {
 fn set_mode(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("the directory is ours");
-}
-
-/// A port of the loopback that nobody listens on. The kernel hands out others first, so that it stays free for the
-/// moment until it is used.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the loopback has free ports");
-    listener.local_addr().expect("it is bound").port()
 }
 
 /// Waits until a server takes connections on `port` of the loopback.
