@@ -86,7 +86,9 @@ impl Context {
         options.congestion.unwrap_or(self.path.tcp.congestion)
     }
 
-    /// Bytes of the receive buffer at first, and at the most.
+    /// Bytes of the receive buffer at first, and at the most: of full segments, what Linux's buffer of as much holds, which
+    /// counts their overhead. More than Linux offers does harm: a sender that it allows to send all that it has takes the
+    /// program for what limits, and its BBR does not leave its start then.
     pub(super) fn receive_limits(&self, options: &Options) -> (usize, usize) {
         let settings = &self.path.tcp;
         match options.receive_buffer {
@@ -95,13 +97,13 @@ impl Context {
                 let bytes = IN_MEMORY_BUFFER.min(settings.receive_max);
                 (bytes, bytes)
             }
-            None => (settings.receive_initial, settings.receive_max),
+            None => (settings.receive_initial, settings.receive_max / 8 * 5),
         }
     }
 
     /// The window shift that lets the largest receive buffer show (RFC 7323 2.3).
     pub(super) fn receive_shift(&self, options: &Options) -> u8 {
-        let (_, max) = self.receive_limits(options);
+        let max = options.receive_buffer.unwrap_or(self.path.tcp.receive_max);
         (0..SHIFT_MAX).find(|shift| max >> shift <= usize::from(u16::MAX)).unwrap_or(SHIFT_MAX)
     }
 
@@ -111,13 +113,13 @@ impl Context {
         u16::try_from(first).unwrap_or(u16::MAX)
     }
 
-    /// The most bytes that the send buffer of a connection with this congestion window may hold: two windows, so that
-    /// one can be in flight and one be written (Linux's sndbuf auto-tuning).
+    /// The most bytes that the send buffer of a connection with this congestion window may hold: three windows, so that
+    /// one can be in flight, one wait behind a hole, and one be written (Linux's sndbuf auto-tuning comes to so much).
     pub(super) fn send_limit(&self, options: &Options, window: u32) -> usize {
         match options.send_buffer {
             Some(fixed) => fixed,
             None if self.path.in_memory => IN_MEMORY_BUFFER.min(self.path.tcp.send_max),
-            None => (2 * window as usize).clamp(SEND_INITIAL, SEND_INITIAL.max(self.path.tcp.send_max)),
+            None => (3 * window as usize).clamp(SEND_INITIAL, SEND_INITIAL.max(self.path.tcp.send_max)),
         }
         .min(self.send_ceiling())
     }

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use super::context::Context;
-use super::options::TIMESTAMPS_LENGTH;
+use super::options::{SackBlocks, TIMESTAMPS_LENGTH};
 use super::reassembly::Reassembly;
 use super::ring::Ring;
 use super::segment::Segment;
@@ -24,6 +24,9 @@ const QUICK: u8 = 16;
 const OWED_MAX: u8 = 32;
 /// Acknowledgements behind a gap that go at once: what a peer needs to see a loss (Linux's TCP_FASTRETRANS_THRESH).
 const TOLD_AT_ONCE: u8 = 3;
+/// Ranges that may grow before an acknowledgement reports it: there is room for three, and one is for what another has
+/// reported that got lost (Linux's TCP_SACK_BLOCKS_EXPECTED).
+const BLOCKS_EXPECTED: usize = 2;
 /// How many are held back at the most, and for how long: Linux's tcp_comp_sack_nr and tcp_comp_sack_delay_ns.
 const HELD_MAX: u8 = 44;
 const COMPRESSED: Duration = Duration::from_millis(1);
@@ -136,7 +139,8 @@ impl Receiving {
         if self.gap != self.next {
             (self.gap, self.gap_acknowledged, self.gap_held) = (self.next, 0, 0);
         }
-        if self.gap_acknowledged < TOLD_AT_ONCE || self.reassembly.has_duplicate() {
+        let many = self.reassembly.unreported() >= BLOCKS_EXPECTED;
+        if self.gap_acknowledged < TOLD_AT_ONCE || many || self.reassembly.has_duplicate() {
             self.gap_acknowledged = self.gap_acknowledged.saturating_add(1);
             return false;
         }
@@ -152,6 +156,15 @@ impl Receiving {
     pub(super) fn acknowledged(&mut self) {
         self.due = self.due.saturating_sub(1);
         self.last_acknowledged = self.next;
+    }
+
+    /// The blocks for it, at most `most`; what does not fit goes with a further one.
+    pub(super) fn report(&mut self, most: usize) -> SackBlocks {
+        let blocks = self.reassembly.blocks(most);
+        if self.reassembly.unreported() > 0 {
+            self.acknowledge();
+        }
+        blocks
     }
 
     /// The delay is over, and nothing of ours went that way: the program does not answer so soon.

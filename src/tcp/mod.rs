@@ -354,6 +354,7 @@ impl Connection {
         if options.receive_buffer != before.receive_buffer {
             self.receiving.set_limits(context.receive_limits(&options));
         }
+        self.sending.limit = 0;
         self.limit_sending(context);
         self.fit_segments(context);
     }
@@ -365,8 +366,10 @@ impl Connection {
         self.scoreboard.release(&mut context.records);
     }
 
-    /// How much the send buffer may hold now.
+    /// How much the send buffer may hold: as much as it ever might. A recovery that makes the window small is just when
+    /// there must be room for what is new, beside what has arrived behind a hole.
     fn limit_sending(&mut self, context: &Context) {
-        self.sending.limit = context.send_limit(&self.options, self.congestion.window());
+        let limit = context.send_limit(&self.options, self.congestion.window());
+        self.sending.limit = self.sending.limit.max(limit);
     }
 }

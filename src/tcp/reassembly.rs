@@ -11,12 +11,18 @@ use super::sequence::Sequence;
 /// A window of 6 MB in segments of 1460 bytes, every second one lost.
 const RANGES_MAX: usize = 2_048;
 
+/// Ranges of which is known in which order they grew: what may come in one go, before an acknowledgement leaves.
+const LATEST: usize = 16;
+
 /// The ranges, in order, neither overlapping nor touching, all behind RCV.NXT.
 #[derive(Debug, Default)]
 pub(super) struct Reassembly {
     ranges: Vec<(Sequence, Sequence)>,
-    /// A number in each of the ranges that grew last, the latest first.
-    latest: [Option<Sequence>; 4],
+    /// A number in each of the ranges that grew last, the latest first: how many there are, and how many of them no
+    /// acknowledgement has reported as they are now.
+    latest: [Sequence; LATEST],
+    known: u8,
+    unreported: u8,
     /// The duplicate to report with the next acknowledgement.
     duplicate: Option<(Sequence, Sequence)>,
 }
@@ -34,7 +40,12 @@ impl Reassembly {
     /// Forgets what came out of order: the stream ends before it.
     pub(super) fn forget(&mut self) {
         self.ranges = Vec::new();
-        self.latest = [None; 4];
+        (self.known, self.unreported) = (0, 0);
+    }
+
+    /// Ranges that grew since they were last reported, at most `LATEST`.
+    pub(super) fn unreported(&self) -> usize {
+        usize::from(self.unreported)
     }
 
     /// The end of what has come, if something is missing before.
@@ -58,13 +69,14 @@ impl Reassembly {
                 return false;
             }
             self.ranges.insert(first, (start, end));
+            self.grew((start, end), start);
         } else {
             self.report_overlap(first, beyond, start, end);
             let merged = (self.ranges[first].0.earlier(start), self.ranges[beyond - 1].1.later(end));
             self.ranges[first] = merged;
             self.ranges.drain(first + 1..beyond);
+            self.grew(merged, start);
         }
-        self.grew(start);
         true
     }
 
@@ -91,22 +103,30 @@ impl Reassembly {
             reached = reached.later(range.1);
         }
         // What the first ranges reach may touch the next only if they touched each other, and they do not.
-        if self.ranges.is_empty() {
-            self.ranges = Vec::new();
-            self.latest = [None; 4];
+        match self.ranges.is_empty() {
+            true => self.forget(),
+            false if passed > 0 => self.keep(None, |at| !at.before(reached)),
+            false => {}
         }
         reached
     }
 
-    fn grew(&mut self, at: Sequence) {
-        let range = self.range_of(at);
-        let others = self.latest.into_iter().flatten().filter(|other| self.range_of(*other) != range);
-        let mut latest = [None; 4];
-        latest[0] = Some(at);
-        for (place, other) in latest[1..].iter_mut().zip(others) {
-            *place = Some(other);
+    /// `range` grew at `at`.
+    fn grew(&mut self, range: (Sequence, Sequence), at: Sequence) {
+        self.keep(Some(at), |other| other.before(range.0) || !other.before(range.1));
+    }
+
+    /// The latest are `first` and those that `is_kept` keeps.
+    fn keep(&mut self, first: Option<Sequence>, is_kept: impl Fn(Sequence) -> bool) {
+        let (before, known, unreported) = (self.latest, self.known, self.unreported);
+        (self.known, self.unreported) = (0, 0);
+        let others = before.into_iter().take(known.into()).zip(0..).filter(|(at, _)| is_kept(*at));
+        let news = first.map(|at| (at, 0)).into_iter().chain(others);
+        for (place, (at, index)) in self.latest.iter_mut().zip(news) {
+            *place = at;
+            self.known += 1;
+            self.unreported += u8::from(Some(at) == first || index < unreported);
         }
-        self.latest = latest;
     }
 
     fn range_of(&self, at: Sequence) -> Option<(Sequence, Sequence)> {
@@ -115,18 +135,24 @@ impl Reassembly {
     }
 
     /// The blocks for the next acknowledgement, at most `most` of them: a duplicate first, then the range that grew last.
+    /// One place is for a range that was reported before, lest all depends on one acknowledgement. Where more wait,
+    /// those that grew first come first: a peer takes what it has sent before the latest, and has not heard of, for lost.
     pub(super) fn blocks(&mut self, most: usize) -> SackBlocks {
         let mut blocks = SackBlocks::default();
-        if self.ranges.is_empty() && self.duplicate.is_none() {
+        if self.ranges.is_empty() && self.duplicate.is_none() || most == 0 {
             return blocks;
         }
         if let Some((start, end)) = self.duplicate.take() {
             blocks.push(start, end);
         }
-        for (start, end) in self.latest.into_iter().flatten().filter_map(|at| self.range_of(at)) {
+        let room = most - blocks.as_slice().len();
+        let news = room.min(room.saturating_sub(1).max(1));
+        let left = self.unreported().saturating_sub(news);
+        let known = self.latest.into_iter().take(self.known.into());
+        for (start, end) in known.skip(left).take(room).filter_map(|at| self.range_of(at)) {
             blocks.push(start, end);
         }
-        blocks.truncate(most);
+        self.unreported = left as u8;
         blocks
     }
 }
@@ -154,6 +180,28 @@ mod tests {
         assert_eq!(reassembly.advance(Sequence(10)), Sequence(10));
         assert_eq!(reassembly.advance(Sequence(20)), Sequence(70));
         assert!(reassembly.is_empty());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_reported_by_a_further_acknowledgement() {
+        let mut reassembly = Reassembly::default();
+        for start in [10, 20, 30, 40, 50] {
+            reassembly.insert(Sequence(start), Sequence(start + 5));
+        }
+        let three = |reassembly: &mut Reassembly| {
+            let blocks = reassembly.blocks(3);
+            blocks.as_slice().iter().map(|(start, _)| start.0).collect::<Vec<u32>>()
+        };
+        assert_eq!(three(&mut reassembly), [20, 10], "the oldest news first");
+        assert_eq!(three(&mut reassembly), [40, 30, 20]);
+        assert_eq!(reassembly.unreported(), 1);
+        assert_eq!(three(&mut reassembly), [50, 40, 30]);
+        assert_eq!(reassembly.unreported(), 0);
+        reassembly.insert(Sequence(15), Sequence(20));
+        reassembly.insert(Sequence(45), Sequence(47));
+        assert_eq!(reassembly.unreported(), 2);
+        assert_eq!(reassembly.advance(Sequence(10)), Sequence(25));
+        assert_eq!((reassembly.unreported(), three(&mut reassembly)), (1, vec![40, 50, 30]));
     }
 
     #[test]

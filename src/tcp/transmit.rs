@@ -464,9 +464,7 @@ impl Connection {
             let room = (self.sending.mss.max(40) - length.min(self.sending.mss)) as usize;
             let most = if self.agreed.timestamps { 3 } else { 4 };
             let fits = (room.saturating_sub(4) / 8).min(most);
-            if fits > 0 {
-                draft.options.sack = self.receiving.reassembly.blocks(fits);
-            }
+            draft.options.sack = self.receiving.report(fits);
         }
         draft
     }

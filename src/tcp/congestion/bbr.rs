@@ -107,6 +107,8 @@ pub(super) struct Bbr {
     minimum_rtt: Option<Duration>,
     minimum_rtt_at: Instant,
     recovering: bool,
+    /// The recovery is over, unless the same ACK begins the next.
+    recovered: bool,
     /// The first round of a recovery: one byte out for each that arrived.
     conserving: bool,
     restarted: bool,
@@ -135,6 +137,7 @@ impl Bbr {
             minimum_rtt: None,
             minimum_rtt_at: Instant::ZERO,
             recovering: false,
+            recovered: false,
             conserving: false,
             restarted: false,
             held_back: None,
@@ -380,6 +383,7 @@ impl Bbr {
     }
 
     fn end_recovery(&mut self) {
+        self.recovered = false;
         if self.recovering {
             self.recovering = false;
             self.conserving = false;
@@ -424,12 +428,19 @@ impl Congestion for Bbr {
             self.restarted = false;
         }
         self.set_pacing_rate(self.pacing_gain(), ack.smoothed_rtt);
+        if self.recovered {
+            self.end_recovery();
+        }
         self.set_window(ack);
     }
 
-    /// Packet conservation for a round; the window comes back when recovery is over.
+    /// Packet conservation for a round; the window comes back when recovery is over. One that begins with the ACK that ends
+    /// another goes on with it, as on Linux: where packets are always being lost there would be nothing but first rounds.
     fn on_congestion(&mut self, _now: Instant, in_flight: u32) {
         self.save_window();
+        if core::mem::take(&mut self.recovered) {
+            return;
+        }
         self.recovering = true;
         self.conserving = true;
         self.rounds.end = self.delivered;
@@ -439,14 +450,14 @@ impl Congestion for Bbr {
     /// The path may have changed: whether the pipe is full is seen anew.
     fn on_timeout(&mut self, _now: Instant, _in_flight: u32) {
         self.save_window();
-        self.recovering = true;
+        (self.recovering, self.recovered) = (true, false);
         self.conserving = false;
         self.pipe.rate = 0;
         self.window = self.mss;
     }
 
     fn on_recovered(&mut self, _now: Instant) {
-        self.end_recovery();
+        self.recovered = self.recovering;
     }
 
     fn on_spurious(&mut self, _now: Instant) {
