@@ -4,7 +4,8 @@
 //! sender to the kernel's receiver, and with ours as receiver of the kernel's sender, one after the other, so that what the
 //! machine does meanwhile hits all three; the figures are medians, and the ratio is the one to look at. Each run is a new
 //! connection in new namespaces, and the same packets are lost in all runs of a round. The goodput is what the receiving
-//! program had read after so many seconds from the connect, slow start and all.
+//! program had read after so many seconds from the connect, slow start and all. Each ratio stands beside its limit; the exit code
+//! is 1 when one is missed.
 //!
 //! The emulator has one core to itself and both ends share the other. Needs root, two cores and iproute2.
 
@@ -24,6 +25,7 @@ use clap::{Parser, ValueEnum};
 use emulator::{Emulator, Report};
 use ends::{KernelEnd, RECEIVER, SENDER};
 use ours::OurEnd;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tubesock::tcp::Algorithm;
@@ -32,7 +34,7 @@ use tubesock::tcp::Algorithm;
 const EMULATOR_CORE: usize = 0;
 const ENDS_CORE: usize = 1;
 
-/// TCP over an emulated path: ours against the kernel's.
+/// TCP over an emulated path: ours against the kernel's. The exit code is 1 when a ratio is below its limit, 0 when all hold.
 #[derive(Parser)]
 struct Arguments {
     /// Only these cells, by name
@@ -98,6 +100,14 @@ enum Role {
     Receiver,
 }
 
+/// The least ratio of our figure to the kernel's.
+fn limit(control: Control, role: Role) -> f64 {
+    match (role, control) {
+        (Role::Sender, Control::Bbr) => 0.9,
+        (Role::Sender, Control::Cubic) | (Role::Receiver, _) => 0.95,
+    }
+}
+
 /// One measurement.
 #[derive(Clone, Copy)]
 struct Run {
@@ -116,23 +126,23 @@ struct Outcome {
     engine: Option<ours::Ended>,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let mut arguments = Arguments::parse();
     // `cargo test --benches` runs this too, with no wish for figures.
     if !arguments.bench {
-        return;
+        return ExitCode::SUCCESS;
     }
     if arguments.full {
         (arguments.runs, arguments.seconds) = (5, 8.0);
     }
     precedence::take();
     print_head();
-    let mut late = (0, 0);
+    let (mut late, mut held) = ((0, 0), true);
     for control in [Control::Cubic, Control::Bbr] {
         for cell in cells() {
             let named = arguments.cells.is_empty() || arguments.cells.iter().any(|name| name == cell.name);
             if named && arguments.algorithm.is_none_or(|only| only == control) {
-                measure_cell(&arguments, cell, control, &mut late);
+                held &= measure_cell(&arguments, cell, control, &mut late);
             }
         }
     }
@@ -140,10 +150,11 @@ fn main() {
         "\nThe emulator delivered packets late by {} µs at most in 99 of 100 cases, by {} µs at worst.",
         late.0, late.1
     );
+    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// All rounds of a cell, and its lines of the table.
-fn measure_cell(arguments: &Arguments, cell: Cell, control: Control, late: &mut (u64, u64)) {
+/// All rounds of a cell, and its lines of the table. Whether its limits hold.
+fn measure_cell(arguments: &Arguments, cell: Cell, control: Control, late: &mut (u64, u64)) -> bool {
     let roles = [Role::Sender, Role::Receiver];
     let roles = roles.into_iter().filter(|role| arguments.role.is_none_or(|only| only == *role));
     let ours = roles.map(Some);
@@ -163,11 +174,13 @@ fn measure_cell(arguments: &Arguments, cell: Cell, control: Control, late: &mut 
     }
     let figures: Vec<Figure> = figures.into_iter().map(Figure::of).collect();
     let kernel = (!arguments.alone).then(|| figures[0]);
+    let mut held = true;
     for (ours, figure) in who.iter().zip(&figures) {
         if let Some(role) = ours {
-            print_line(&cell, control, *role, kernel, *figure);
+            held &= print_line(&cell, control, *role, kernel, *figure);
         }
     }
+    held
 }
 
 impl Run {
@@ -251,22 +264,35 @@ impl Figure {
     }
 }
 
-const HEADS: [&str; 7] =
-    ["path", "control", "ours is", "kernel Mbit/s", "ours Mbit/s", "ratio", "min-max kernel; ours"];
-const WIDTHS: [usize; 7] = [15, 7, 8, 13, 11, 5, 30];
+const HEADS: [&str; 9] = [
+    "path",
+    "control",
+    "ours is",
+    "kernel Mbit/s",
+    "ours Mbit/s",
+    "ratio",
+    "limit",
+    "",
+    "min-max kernel; ours",
+];
+const WIDTHS: [usize; 9] = [15, 7, 8, 13, 11, 5, 7, 6, 30];
 
 fn print_head() {
     print_row(HEADS.map(str::to_owned));
     println!("|{}|", WIDTHS.map(|width| "-".repeat(width + 2)).join("|"));
 }
 
-fn print_row(columns: [String; 7]) {
+fn print_row(columns: [String; 9]) {
     let row: Vec<String> =
         columns.iter().zip(WIDTHS).map(|(text, width)| format!(" {text:<width$} ")).collect();
     println!("|{}|", row.join("|"));
 }
 
-fn print_line(cell: &Cell, control: Control, role: Role, kernel: Option<Figure>, ours: Figure) {
+/// Whether the limit holds. Without the kernel's figure there is none.
+fn print_line(cell: &Cell, control: Control, role: Role, kernel: Option<Figure>, ours: Figure) -> bool {
+    let limit = limit(control, role);
+    let ratio = kernel.map(|kernel| ours.median / kernel.median);
+    let held = ratio.is_none_or(|ratio| ratio >= limit);
     let none = String::from("-");
     let range = |figure: Figure| format!("{:.1}-{:.1}", figure.least, figure.most);
     print_row([
@@ -275,9 +301,12 @@ fn print_line(cell: &Cell, control: Control, role: Role, kernel: Option<Figure>,
         format!("{role:?}").to_lowercase(),
         kernel.map_or(none.clone(), |kernel| format!("{:.1}", kernel.median)),
         format!("{:.1}", ours.median),
-        kernel.map_or(none.clone(), |kernel| format!("{:.2}", ours.median / kernel.median)),
+        ratio.map_or(none.clone(), |ratio| format!("{ratio:.3}")),
+        format!(">= {limit}"),
+        if held { "holds" } else { "MISSED" }.to_owned(),
         format!("{}; {}", kernel.map_or(none, range), range(ours)),
     ]);
+    held
 }
 
 /// Faults of the bench itself are always told.

@@ -1,5 +1,4 @@
-//! Our end of a path: an engine in a thread, whose packets go through a SOCK_SEQPACKET pair, one a call, as with a TUN
-//! device without offloads. The emulator has the other end of the pair.
+//! Our end of a path: an engine in a thread, whose packets go through a SOCK_SEQPACKET pair. The emulator has the other end.
 
 use crate::cable::{self, Cable, Refused};
 use crate::drive::drive;
@@ -26,7 +25,7 @@ impl OurEnd {
     pub(crate) fn new(address: Ipv4Addr, algorithm: Algorithm, seed: u64) -> (OurEnd, OwnedFd) {
         let [ours, cable] = cable::pair();
         let refused = Refused::default();
-        let link = Cable::new(ours, &refused);
+        let link = Cable::waiting(ours, &refused);
         let capabilities = link.capabilities();
         let mut entropy = [0; 16];
         entropy[..8].copy_from_slice(&seed.to_le_bytes());

@@ -20,12 +20,14 @@ pub(crate) fn drive(
     mut work: impl FnMut(&mut Engine, Instant) -> bool,
 ) {
     loop {
-        let now = sys::now();
         for _ in 0..BURST {
+            // Each at its own time: a late packet of a long burst must not seem to have taken less than the path does.
+            let now = sys::now();
             if !link.receive(now, &mut |packet| engine.receive(packet, now)) {
                 break;
             }
         }
+        let now = sys::now();
         engine.advance(now);
         if !work(engine, now) {
             return;
