@@ -14,6 +14,7 @@ use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv6Packet, checksum};
 use std::net::{IpAddr, SocketAddr};
 
 const HEADER_LENGTH: usize = 8;
+const UDP_LITE: IpProtocol = IpProtocol::Unknown(136);
 const ECHO_REPLY_V4: u8 = 0;
 const UNREACHABLE_V4: u8 = 3;
 /// A code of UNREACHABLE_V4.
@@ -23,6 +24,7 @@ const TIME_EXCEEDED_V4: u8 = 11;
 const UNREACHABLE_V6: u8 = 1;
 const TOO_BIG_V6: u8 = 2;
 const TIME_EXCEEDED_V6: u8 = 3;
+const PARAMETER_PROBLEM_V6: u8 = 4;
 const ECHO_REQUEST_V6: u8 = 128;
 const ECHO_REPLY_V6: u8 = 129;
 
@@ -82,6 +84,8 @@ pub enum Unreachable {
     Network,
     /// The host does not answer.
     Host,
+    /// Nobody there knows what the packet carries.
+    Protocol,
     /// Nothing is bound to the port.
     Port,
     /// The administrator does not let it through.
@@ -107,11 +111,14 @@ impl Unreachable {
         let (kind, code) = match (self, version_4) {
             (Unreachable::Network, true) => (UNREACHABLE_V4, 0),
             (Unreachable::Host, true) => (UNREACHABLE_V4, 1),
+            (Unreachable::Protocol, true) => (UNREACHABLE_V4, 2),
             (Unreachable::Port, true) => (UNREACHABLE_V4, 3),
             (Unreachable::Prohibited, true) => (UNREACHABLE_V4, 13),
             (Unreachable::TooBig(_), true) => (UNREACHABLE_V4, FRAGMENTATION_NEEDED),
             (Unreachable::Network, false) => (UNREACHABLE_V6, 0),
             (Unreachable::Host, false) => (UNREACHABLE_V6, 3),
+            // RFC 8200 4: unrecognized next header
+            (Unreachable::Protocol, false) => (PARAMETER_PROBLEM_V6, 1),
             (Unreachable::Port, false) => (UNREACHABLE_V6, 4),
             (Unreachable::Prohibited, false) => (UNREACHABLE_V6, 1),
             (Unreachable::TooBig(_), false) => (TOO_BIG_V6, 0),
@@ -119,6 +126,8 @@ impl Unreachable {
         let info = match self {
             Unreachable::TooBig(mtu) if version_4 => mtu.min(u16::MAX.into()),
             Unreachable::TooBig(mtu) => mtu,
+            // Where that field lies in the header.
+            Unreachable::Protocol if !version_4 => 6,
             _ => 0,
         };
         Cause { kind, code, info }
@@ -193,6 +202,7 @@ fn meaning_v6(kind: u8, code: u8) -> Option<(Error, bool)> {
         (UNREACHABLE_V6, 4) => (Error::ConnectionRefused, true),
         (TOO_BIG_V6, _) => (Error::MessageTooLong, true),
         (TIME_EXCEEDED_V6, _) => (Error::HostUnreachable, false),
+        (PARAMETER_PROBLEM_V6, _) => (Error::Kernel(libc::EPROTO), true),
         _ => return None,
     })
 }
@@ -231,6 +241,7 @@ fn quoted_transport(
     let (protocol, local_port, remote_port, skipped) = match protocol {
         IpProtocol::Tcp => (Protocol::Tcp, port(*a, *b), port(*c, *d), 0),
         IpProtocol::Udp => (Protocol::Udp, port(*a, *b), port(*c, *d), 8),
+        UDP_LITE => (Protocol::UdpLite, port(*a, *b), port(*c, *d), 8),
         IpProtocol::Icmp if version_4 && *a == ECHO_REQUEST_V4 => (Protocol::Icmp, port(*e, *f), 0, 0),
         IpProtocol::Icmpv6 if !version_4 && *a == ECHO_REQUEST_V6 => (Protocol::Icmp, port(*e, *f), 0, 0),
         _ => return None,
@@ -345,11 +356,13 @@ mod tests {
             let (local, remote) = (at(local), at(remote));
             // Linux: the two versions are not of one mind.
             let prohibited = if local.is_ipv4() { Error::HostUnreachable } else { Error::PermissionDenied };
+            let unknown = if local.is_ipv4() { Error::NoSuchOption } else { Error::Kernel(libc::EPROTO) };
             let router: IpAddr = if local.is_ipv4() { at("10.0.0.3:1") } else { at("[fd00::3]:1") }.ip();
             for (reason, error, fatal, mtu) in [
                 (Unreachable::Network, Error::NetworkUnreachable, false, None),
                 (Unreachable::Host, Error::HostUnreachable, false, None),
                 (Unreachable::Port, Error::ConnectionRefused, true, None),
+                (Unreachable::Protocol, unknown, true, None),
                 (Unreachable::Prohibited, prohibited, true, None),
                 (Unreachable::TooBig(1400), Error::MessageTooLong, true, Some(1400)),
                 (Unreachable::TooBig(0), Error::MessageTooLong, true, Some(0)),

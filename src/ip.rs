@@ -21,6 +21,7 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 const FRAGMENT_V6: u8 = 44;
 const ICMP_V6: u8 = 58;
+const UDP_LITE: u8 = 136;
 
 /// Lengths of the headers that we write.
 const V4_HEADER: usize = 20;
@@ -42,6 +43,8 @@ pub enum Protocol {
     Tcp,
     /// 17
     Udp,
+    /// 136
+    UdpLite,
     /// 1 over IPv4, 58 over IPv6
     Icmp,
     /// Anything else, extension headers of IPv6 included.
@@ -53,6 +56,7 @@ impl Protocol {
         match (number, version_4) {
             (TCP, _) => Protocol::Tcp,
             (UDP, _) => Protocol::Udp,
+            (UDP_LITE, _) => Protocol::UdpLite,
             (ICMP_V4, true) | (ICMP_V6, false) => Protocol::Icmp,
             (other, _) => Protocol::Other(other),
         }
@@ -62,6 +66,7 @@ impl Protocol {
         match self {
             Protocol::Tcp => TCP,
             Protocol::Udp => UDP,
+            Protocol::UdpLite => UDP_LITE,
             Protocol::Icmp if version_4 => ICMP_V4,
             Protocol::Icmp => ICMP_V6,
             Protocol::Other(number) => number,

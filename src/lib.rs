@@ -7,7 +7,7 @@
 //!   sys/                         the only room that calls the kernel; clock and entropy enter here
 //!   observe/                     the log and the trace of calls and segments
 //!   link/                        carries IP packets: pair, capture, impair, tun
-//!   ip tcp/ udp icmp             protocol values, sans-IO
+//!   ip tcp/ udp udp_lite icmp    protocol values, sans-IO
 //!   engine/                      demultiplexer, ports, listeners, sockets, timers
 //!   nat/                         the link whose far side is a second engine, ended at kernel sockets
 //!   bridge/                      near and far ends of a descriptor: stream, datagram, listener
@@ -35,3 +35,4 @@ pub mod sys;
 pub mod tcp;
 pub mod time;
 pub mod udp;
+pub mod udp_lite;

@@ -29,7 +29,7 @@ use crate::observe::log;
 use crate::sys::descriptors::{Internal, Owned, internal};
 use crate::sys::{self, unix};
 use crate::time::Instant;
-use datagram::Datagram;
+use datagram::{Datagram, LARGEST};
 use listener::Listener;
 use name::{Name, Role as NameRole, Token};
 use options::Options;
@@ -122,6 +122,8 @@ pub struct Bridge {
     ended: VecDeque<SocketId>,
     /// Bytes that turn POLLOUT off at a near end, and the buffer that they are read back into.
     filler: Vec<u8>,
+    /// What datagrams are read into.
+    datagram: Vec<u8>,
     /// The program is ending.
     ending: bool,
     /// What is kept open for it until it has.
@@ -143,6 +145,7 @@ impl Bridge {
             watched: 0,
             ended: VecDeque::new(),
             filler,
+            datagram: vec![0; LARGEST],
             ending: false,
             lingering: Vec::new(),
             stalled: Vec::new(),
@@ -174,8 +177,9 @@ impl Bridge {
                 unix::bind(&near, &self.near_name(id, domain, kind))?;
                 (near, Role::Idle)
             }
-            Kind::Datagram | Kind::Echo => {
-                let (near, datagram) = Datagram::open(&self.near_name(id, domain, kind), flags)?;
+            Kind::Datagram | Kind::Lite | Kind::Echo => {
+                let name = self.near_name(id, domain, kind);
+                let (near, datagram) = Datagram::open(self.token, name, flags)?;
                 self.interest.add(datagram.far(), id.0, EventFlags::IN)?;
                 (near, Role::Datagram(datagram))
             }
@@ -242,10 +246,21 @@ impl Bridge {
     pub fn ready(&mut self, id: SocketId, flags: EventFlags, engine: &mut Engine, now: Instant) {
         match self.sockets.get_mut(&id).map(|socket| &mut socket.role) {
             Some(Role::Stream(stream)) => stream.ready(flags, &self.interest),
-            Some(Role::Datagram(datagram)) => datagram.ready(id, flags, engine, now),
+            Some(Role::Datagram(datagram)) if flags.contains(EventFlags::IN) => {
+                datagram.forward(id, engine, &mut self.datagram, now);
+            }
+            Some(Role::Datagram(_)) => {}
             Some(Role::Idle | Role::Listener(_) | Role::Ended(_)) | None => return,
         }
         self.run(id, engine, now);
+    }
+
+    /// Sends what the program sent by the near end of a datagram socket. Whether there was anything.
+    pub fn forward(&mut self, id: SocketId, engine: &mut Engine, now: Instant) -> bool {
+        match self.sockets.get_mut(&id).map(|socket| &mut socket.role) {
+            Some(Role::Datagram(datagram)) => datagram.forward(id, engine, &mut self.datagram, now),
+            _ => false,
+        }
     }
 
     /// The engine's socket changed, or the near end's readiness did: moves what can move.
@@ -258,7 +273,9 @@ impl Bridge {
                     self.finish(id, engine, now);
                 }
             }
-            Role::Datagram(datagram) => datagram.run(id, engine, &socket.options, &self.interest),
+            Role::Datagram(datagram) => {
+                datagram.run(id, engine, &socket.options, &self.interest, &mut self.datagram, now);
+            }
             Role::Listener(_) => self.accept(id, engine, now),
             Role::Idle | Role::Ended(_) => {}
         }
@@ -364,6 +381,7 @@ impl Bridge {
 
     /// Lets go of a socket that no far end watches over.
     pub fn close(&mut self, id: SocketId, engine: &mut Engine, now: Instant) {
+        self.forward(id, engine, now);
         let Some(socket) = self.sockets.remove(&id) else { return };
         match socket.role {
             Role::Listener(listener) => {
@@ -391,7 +409,7 @@ impl Bridge {
         let kind = match (&socket.role, socket.kind) {
             (Role::Stream(_) | Role::Ended(_), _) => return false,
             (_, Kind::Stream) => SocketType::STREAM,
-            (_, Kind::Datagram | Kind::Echo) => SocketType::DGRAM,
+            (_, Kind::Datagram | Kind::Lite | Kind::Echo) => SocketType::DGRAM,
         };
         let name = self.near_name(id, socket.domain, socket.kind);
         unix::socket(kind, SocketFlags::CLOEXEC).and_then(|probe| unix::bind(&probe, &name)).is_ok()
@@ -425,7 +443,7 @@ impl Bridge {
                     let unconnected = stream.was_connecting();
                     socket.role = Role::Ended(Ended { error: Some(Error::Broken), unconnected, local: None });
                 }
-                Role::Datagram(datagram) => datagram.wake_with(Error::Broken),
+                Role::Datagram(datagram) => datagram.fail(Error::Broken),
                 Role::Idle | Role::Listener(_) | Role::Ended(_) => {}
             }
         }
@@ -442,7 +460,10 @@ impl Bridge {
                     self.run(id, engine, now);
                 }
                 Some(Role::Listener(_)) => self.close(id, engine, now),
-                Some(Role::Datagram(_) | Role::Idle | Role::Ended(_)) | None => {}
+                Some(Role::Datagram(_)) => {
+                    self.forward(id, engine, now);
+                }
+                Some(Role::Idle | Role::Ended(_)) | None => {}
             }
         }
     }

@@ -5,6 +5,7 @@
 //!   "tubesock" token(16) role(1) id(8) [local(18) peer(18)]
 //!   near end, stream     's'  the id of the engine's socket; 'S' of AF_INET6
 //!   near end, datagram   'd'  likewise; 'D' of AF_INET6
+//!   near end, UDP-Lite   'l'  likewise; 'L' of AF_INET6
 //!   near end, echo       'e'  likewise; 'E' of AF_INET6
 //!   far end, accepted    'a'  of one that it accepted, with both addresses: a process that only inherited the
 //!                             listener can accept and knows the peer
@@ -71,6 +72,8 @@ impl Name {
             Role::Near(Domain::V6, Kind::Stream) => b'S',
             Role::Near(Domain::V4, Kind::Datagram) => b'd',
             Role::Near(Domain::V6, Kind::Datagram) => b'D',
+            Role::Near(Domain::V4, Kind::Lite) => b'l',
+            Role::Near(Domain::V6, Kind::Lite) => b'L',
             Role::Near(Domain::V4, Kind::Echo) => b'e',
             Role::Near(Domain::V6, Kind::Echo) => b'E',
             Role::Accepted { .. } => b'a',
@@ -96,6 +99,8 @@ impl Name {
             (b'S', 0) => Role::Near(Domain::V6, Kind::Stream),
             (b'd', 0) => Role::Near(Domain::V4, Kind::Datagram),
             (b'D', 0) => Role::Near(Domain::V6, Kind::Datagram),
+            (b'l', 0) => Role::Near(Domain::V4, Kind::Lite),
+            (b'L', 0) => Role::Near(Domain::V6, Kind::Lite),
             (b'e', 0) => Role::Near(Domain::V4, Kind::Echo),
             (b'E', 0) => Role::Near(Domain::V6, Kind::Echo),
             (b'a', 36) => Role::Accepted {

@@ -1,6 +1,6 @@
 //! What setsockopt(2) set on a socket and getsockopt(2) gives back; `calls::options` holds their meaning.
 
-use crate::engine::{KeepAlive, Path, PathMtuDiscovery};
+use crate::engine::{Coverage, KeepAlive, Path, PathMtuDiscovery};
 use crate::ip::Versions;
 use crate::tcp::Algorithm;
 use core::time::Duration;
@@ -30,11 +30,17 @@ pub struct Options {
     pub max_pacing_rate: Option<u64>,
     /// IPV6_V6ONLY
     pub v6_only: bool,
+    /// SO_TIMESTAMPING: the flags of a datagram socket.
+    pub timestamping: u32,
+    /// SO_RXQ_OVFL
+    pub shows_drops: bool,
+    /// Those of IPPROTO_UDP and IPPROTO_UDPLITE
+    pub udp: UdpOptions,
     /// Those of IPPROTO_IP and IPPROTO_IPV6
     pub ip: Versions<IpOptions>,
     /// TCP_NODELAY
     pub no_delay: bool,
-    /// TCP_CORK
+    /// TCP_CORK, UDP_CORK
     pub cork: bool,
     /// TCP_QUICKACK, as it was set last.
     pub quick_ack: bool,
@@ -73,6 +79,9 @@ impl Default for Options {
             receive_buffer: None,
             max_pacing_rate: None,
             v6_only: false,
+            timestamping: 0,
+            shows_drops: false,
+            udp: UdpOptions::default(),
             ip: Versions::default(),
             no_delay: false,
             cork: false,
@@ -86,6 +95,27 @@ impl Default for Options {
             not_sent_low_water: 0,
         }
     }
+}
+
+impl Options {
+    /// Whether SO_TIMESTAMPING wants to know when a datagram came.
+    pub fn shows_times(&self) -> bool {
+        let wanted = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
+        self.timestamping & wanted == wanted
+    }
+}
+
+/// The options of a socket of UDP or UDP-Lite (udp(7), udplite(7)).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UdpOptions {
+    /// UDP_SEGMENT, in bytes; 0 is off.
+    pub segment: u16,
+    /// UDP_GRO: several datagrams may be received as one. None ever are.
+    pub coalesce: bool,
+    /// UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX: without effect, as tunnels have it.
+    pub no_check: [bool; 2],
+    /// UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV
+    pub coverage: Coverage,
 }
 
 /// The options of a socket for one version of IP.

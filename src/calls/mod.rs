@@ -2,11 +2,12 @@
 //! in which state. The bytes of an address or an option come in as slices; pointers and errno are `abi`'s.
 
 pub mod address;
+pub mod datagrams;
 pub mod interfaces;
 pub mod names;
 
 use crate::bridge::name::{self, Identity};
-use crate::engine::{Control, Domain, ErrorReport, Kind};
+use crate::engine::{Domain, ErrorReport, Kind};
 use crate::error::{Error, Result};
 use crate::host::{self, Answer, Connect, Request};
 use crate::observe::log;
@@ -61,6 +62,7 @@ fn open(domain: Domain, kind: c_int, protocol: c_int) -> Result<RawFd> {
     let kind = match (kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC), protocol) {
         (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Kind::Stream,
         (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Kind::Datagram,
+        (libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE) => Kind::Lite,
         (libc::SOCK_DGRAM, libc::IPPROTO_ICMP) if domain == Domain::V4 => Kind::Echo,
         (libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6) if domain == Domain::V6 => Kind::Echo,
         (libc::SOCK_RAW, _) => return Err(refused("raw socket", Error::Kernel(libc::EPERM))),
@@ -84,6 +86,7 @@ fn refused(what: &'static str, error: Error) -> Error {
 /// bind(2)
 pub fn bind(identity: &Identity, address: &[u8]) -> Result<()> {
     let address = address::parse(address, identity.domain)?.to_bind(identity.domain)?;
+    datagrams::changed(identity);
     demand(identity, "bind", Request::Bind(address))
 }
 
@@ -110,13 +113,14 @@ pub enum Progress {
 /// connect(2)
 pub fn connect(identity: &Identity, address: &[u8]) -> Result<Progress> {
     let to = address::parse(address, identity.domain)?;
+    datagrams::changed(identity);
     let request = match (identity.kind, to) {
-        (Kind::Datagram | Kind::Echo, Given::Unspecified) => Request::ConnectDatagram(None),
-        (Kind::Datagram | Kind::Echo, Given::Address(to)) => Request::ConnectDatagram(Some(to)),
-        (Kind::Stream, Given::Unspecified) => {
+        (kind, Given::Unspecified) if kind.is_datagram() => Request::ConnectDatagram(None),
+        (kind, Given::Address(to)) if kind.is_datagram() => Request::ConnectDatagram(Some(to)),
+        (_, Given::Unspecified) => {
             return Err(refused("connect(AF_UNSPEC) of a stream", Error::NotSupported));
         }
-        (Kind::Stream, Given::Address(to)) => Request::Connect(to),
+        (_, Given::Address(to)) => Request::Connect(to),
     };
     let (identity, begun) = match begin(identity, request)? {
         Connect::Again => {
@@ -241,7 +245,8 @@ pub fn shutdown(identity: &Identity, how: c_int) -> Result<()> {
     if ![libc::SHUT_RD, libc::SHUT_WR, libc::SHUT_RDWR].contains(&how) {
         return Err(Error::InvalidArgument);
     }
-    demand(identity, "shutdown", Request::Shutdown { reading: how != libc::SHUT_WR })
+    let (reading, writing) = (how != libc::SHUT_WR, how != libc::SHUT_RD);
+    demand(identity, "shutdown", Request::Shutdown { reading, writing })
 }
 
 /// Why a read of a stream gave nothing, when the kernel gave end of file, ECONNRESET, or EINVAL for a near end that is
@@ -266,20 +271,19 @@ pub fn take_error(identity: &Identity) -> Option<Error> {
     }
 }
 
-/// sendto(2) of a datagram socket. Returns the bytes sent.
-pub fn send_datagram(
-    identity: &Identity,
-    to: Option<&[u8]>,
-    control: Control,
-    payload: &[u8],
-) -> Result<usize> {
-    let to = match to.map(|to| address::parse(to, identity.domain)).transpose()? {
-        Some(Given::Address(to)) => Some(to),
-        // Linux takes AF_UNSPEC for AF_INET here; nobody sends to nowhere on purpose.
-        Some(Given::Unspecified) => return Err(Error::AddressFamilyNotSupported),
-        None => None,
-    };
-    host::ask(identity, "sendto", Request::SendDatagram(to, control), payload).map(|_| payload.len())
+/// What a call of a datagram socket fails with, that the kernel fails with ECONNRESET; None when there is something in the
+/// error queue only.
+pub fn explain_datagram(identity: &Identity) -> Result<Option<Error>> {
+    match ask(identity, "recvfrom", Request::TakeError)? {
+        Answer::Reported(error) => Ok(error),
+        _ => Err(Error::Broken),
+    }
+}
+
+/// POLLERR, if the error queue of a datagram socket holds something.
+pub fn show_errors(identity: &Identity) {
+    // A host that has gone has nothing to show.
+    let _ = demand(identity, "recvfrom", Request::ShowErrors);
 }
 
 /// What ICMP said of a datagram that the socket sent; EAGAIN when nothing is left (MSG_ERRQUEUE).
@@ -306,6 +310,7 @@ pub fn set_option(identity: &Identity, level: c_int, name: c_int, value: &[u8]) 
     if host::options::is_kernels(level, name) {
         return Ok(true);
     }
+    datagrams::changed(identity);
     host::ask(identity, "setsockopt", Request::SetOption { level, name }, value).map(|_| false)
 }
 

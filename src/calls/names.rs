@@ -65,14 +65,18 @@ impl Network for Stack {
         }
         let mut buffer = vec![0; HEADER + 65_535];
         loop {
-            let length =
-                socket.wait(deadline, PollFlags::IN, || Ok(unix::receive(&socket.near, &mut buffer)?))?;
+            let received =
+                socket.wait(deadline, PollFlags::IN, || Ok(unix::receive(&socket.near, &mut buffer)?));
+            let length = match received {
+                // It stands for what ICMP said.
+                Err(Error::ConnectionReset) => match super::explain_datagram(&identity)? {
+                    Some(error) => return Err(error),
+                    None => continue,
+                },
+                received => received?,
+            };
             let Some((header, datagram)) = buffer[..length].split_first_chunk() else { continue };
-            if decode(header).is_none() {
-                if let Some(error) = super::take_error(&identity) {
-                    return Err(error);
-                }
-            } else if accept(datagram) {
+            if decode(header).is_some() && accept(datagram) {
                 return Ok(());
             }
         }

@@ -124,7 +124,9 @@ impl Engine {
     /// Whether `address` is everybody, on the link or on a subnet of ours.
     pub(super) fn is_broadcast(&self, address: IpAddr) -> bool {
         let IpAddr::V4(address) = address else { return false };
+        const LOOPBACK_ALL: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
         address.is_broadcast()
+            || address == LOOPBACK_ALL
             || self.settings.addresses.iter().any(|(own, prefix)| {
                 ip::subnet_broadcast(*own, *prefix) == Some(address) && IpAddr::V4(address) != *own
             })

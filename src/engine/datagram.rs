@@ -1,4 +1,4 @@
-//! Datagram sockets of UDP: peers, and who gets what arrives.
+//! Datagram sockets of UDP and UDP-Lite: peers, and who gets what arrives.
 //!
 //! A datagram goes to the socket connected to its sender, else to the one bound to its very destination, else to one
 //! bound to any; of several with SO_REUSEPORT to one by a hash. What was sent to everybody or to a group goes to all that
@@ -7,14 +7,17 @@
 
 use super::address::FourTuple;
 use super::multicast::Membership;
-use super::reports::ErrorReport;
+use super::ports::Ports;
+use super::reports::{ErrorReport, Timestamps};
+use super::send::Corked;
 use super::socket::Bound;
+use super::tuples::{Keyed, Tuples};
 use super::{Domain, Engine, Path, PathMtuDiscovery, SocketId};
 use crate::error::{Error, Result};
 use crate::icmp;
 use crate::ip::{Fault, Header, Protocol, Treatment, Versions};
 use crate::time::Instant;
-use crate::udp;
+use crate::{udp, udp_lite};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
@@ -35,18 +38,30 @@ pub struct Datagram {
     pub path: Path,
     /// TTL and TOS, or hop limit and traffic class.
     pub treatment: Treatment,
+    /// Datagrams of the socket that were dropped before it for want of room (SO_RXQ_OVFL).
+    pub dropped: u32,
     /// Its payload; of an echo reply the whole message, with the ICMP header.
     pub payload: Vec<u8>,
 }
 
 /// What a datagram socket has beside what every socket has.
 pub(super) struct Datagrams {
-    /// UDP, or ICMP: an echo socket.
+    /// UDP, UDP-Lite, or ICMP: an echo socket.
     pub(super) protocol: Protocol,
+    pub(super) coverage: Coverage,
     /// Where it is connected to, and from where.
     pub(super) tuple: Option<FourTuple>,
-    /// The program bound it: it stays bound when it has no peer any more.
-    pub(super) bound_by_caller: bool,
+    /// The address that the program bound it to, and whether the port, too: they stay when it has no peer any more.
+    pub(super) chosen: Chosen,
+    /// UDP_CORK
+    pub(super) cork: bool,
+    /// What waits for more.
+    pub(super) corked: Option<Corked>,
+    /// UDP_SEGMENT; 0 is whole.
+    pub(super) segment: u16,
+    pub(super) timestamps: Timestamps,
+    /// What arrived and found no room.
+    dropped: u32,
     pub(super) options: Versions<DatagramOptions>,
     pub(super) memberships: Vec<Membership>,
     queue: VecDeque<Datagram>,
@@ -55,6 +70,31 @@ pub(super) struct Datagrams {
     queued_bytes: usize,
     /// What they may hold.
     pub(super) queued_max: usize,
+}
+
+/// What of its name the program chose (SOCK_BINDADDR_LOCK, SOCK_BINDPORT_LOCK).
+#[derive(Clone, Copy, Default)]
+pub(super) struct Chosen {
+    pub(super) address: Option<IpAddr>,
+    pub(super) port: bool,
+}
+
+/// How much of a datagram of UDP-Lite the checksum covers, header included, as udplite(7) has it; 0 is all of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// UDPLITE_SEND_CSCOV
+    pub send: u16,
+    /// UDPLITE_RECV_CSCOV: less is dropped. None takes whatever comes.
+    pub receive: Option<u16>,
+}
+
+impl Coverage {
+    fn admits(self, covered: Option<u16>) -> bool {
+        match (self.receive, covered) {
+            (Some(least), Some(covered)) => least > 0 && covered >= least,
+            _ => true,
+        }
+    }
 }
 
 /// What can be set of a datagram socket for each version of IP.
@@ -95,8 +135,14 @@ impl Datagrams {
         options.v4.multicast_all = domain == Domain::V4;
         Datagrams {
             protocol,
+            coverage: Coverage::default(),
             tuple: None,
-            bound_by_caller: false,
+            chosen: Chosen::default(),
+            cork: false,
+            corked: None,
+            segment: 0,
+            timestamps: Timestamps::default(),
+            dropped: 0,
             options,
             memberships: Vec::new(),
             queue: VecDeque::new(),
@@ -110,8 +156,8 @@ impl Datagrams {
         self.queued_bytes
     }
 
-    pub(super) fn is_udp(&self) -> bool {
-        self.protocol == Protocol::Udp
+    pub(super) fn is_echo(&self) -> bool {
+        self.protocol == Protocol::Icmp
     }
 
     /// SO_RCVBUF: Linux allows twice what was asked for, its own overhead counted (socket(7)).
@@ -135,9 +181,25 @@ impl Datagrams {
     }
 }
 
+/// Who has which port of UDP or UDP-Lite.
+pub(super) struct Transport {
+    pub(super) ports: Ports,
+    /// Every connected socket, by its 4-tuple.
+    associations: Tuples<SocketId>,
+}
+
+impl Transport {
+    pub(super) fn new(keyed: &Keyed) -> Transport {
+        Transport { ports: Ports::default(), associations: Tuples::new(keyed) }
+    }
+}
+
 /// A datagram on its way to sockets.
 #[derive(Clone, Copy)]
 pub(super) struct Delivery<'a> {
+    pub(super) protocol: Protocol,
+    /// How much of it UDP-Lite's checksum covers, if not all.
+    pub(super) covered: Option<u16>,
     pub(super) source: SocketAddr,
     pub(super) destination: SocketAddr,
     /// The interface it came to.
@@ -158,18 +220,22 @@ impl Engine {
         self.dissociate(id);
         let Some(datagrams) = self.sockets.datagrams_mut(id) else { return Err(Error::BadDescriptor) };
         datagrams.tuple = Some(tuple);
-        if datagrams.is_udp() {
-            self.associations.insert(&tuple, id);
+        let protocol = datagrams.protocol;
+        if let Some(transport) = self.transport_mut(protocol) {
+            transport.associations.insert(&tuple, id);
         }
         Ok(())
     }
 
-    /// connect(AF_UNSPEC) on a datagram socket: no peer any more, and unbound unless the program bound it.
+    /// connect(AF_UNSPEC) on a datagram socket: no peer any more, and of its name what the program chose (__udp_disconnect).
     pub fn disconnect(&mut self, id: SocketId) -> Result<()> {
         self.dissociate(id);
-        let datagrams = self.sockets.datagrams_mut(id).ok_or(Error::InvalidArgument)?;
-        if !datagrams.bound_by_caller {
+        let chosen = self.sockets.datagrams(id).ok_or(Error::InvalidArgument)?.chosen;
+        if !chosen.port {
             self.unbind(id);
+            if let (Some(socket), Some(_)) = (self.sockets.find_mut(id), chosen.address) {
+                socket.bound = Some(Bound { address: chosen.address, port: 0 });
+            }
         }
         Ok(())
     }
@@ -177,15 +243,35 @@ impl Engine {
     /// Takes the peer away.
     pub(super) fn dissociate(&mut self, id: SocketId) {
         let Some(datagrams) = self.sockets.datagrams_mut(id) else { return };
-        let Some(tuple) = datagrams.tuple.take().filter(|_| datagrams.is_udp()) else { return };
-        if self.associations.get(&tuple) != Some(&id) {
+        let protocol = datagrams.protocol;
+        let Some(tuple) = datagrams.tuple.take() else { return };
+        let Some(transport) = self.transport_mut(protocol) else { return };
+        if transport.associations.get(&tuple) != Some(&id) {
             return;
         }
-        self.associations.remove(&tuple);
+        transport.associations.remove(&tuple);
         // Another that shares the port may have the same peer.
-        let mut others = self.datagram_ports.everyone(tuple.local.port(), tuple.local.ip());
-        if let Some(heir) = others.find(|other| self.tuple_of(*other) == Some(tuple)) {
-            self.associations.insert(&tuple, heir);
+        let others: Vec<SocketId> = transport.ports.everyone(tuple.local.port(), tuple.local.ip()).collect();
+        let heir = others.into_iter().find(|other| self.tuple_of(*other) == Some(tuple));
+        if let (Some(heir), Some(transport)) = (heir, self.transport_mut(protocol)) {
+            transport.associations.insert(&tuple, heir);
+        }
+    }
+
+    /// None of ICMP, whose identifiers are no ports.
+    fn transport(&self, protocol: Protocol) -> Option<&Transport> {
+        match protocol {
+            Protocol::Udp => Some(&self.udp),
+            Protocol::UdpLite => Some(&self.udp_lite),
+            Protocol::Icmp | Protocol::Tcp | Protocol::Other(_) => None,
+        }
+    }
+
+    fn transport_mut(&mut self, protocol: Protocol) -> Option<&mut Transport> {
+        match protocol {
+            Protocol::Udp => Some(&mut self.udp),
+            Protocol::UdpLite => Some(&mut self.udp_lite),
+            Protocol::Icmp | Protocol::Tcp | Protocol::Other(_) => None,
         }
     }
 
@@ -196,10 +282,11 @@ impl Engine {
     /// The port that the socket is bound to; an ephemeral one now, if none.
     pub(super) fn port_of(&mut self, id: SocketId, now: Instant) -> Result<u16> {
         let socket = self.sockets.find(id).ok_or(Error::BadDescriptor)?;
-        if let Some(Bound { port, .. }) = socket.bound {
-            return Ok(port);
-        }
-        self.bind_to(id, None, 0, now).map_err(|_| Error::WouldBlock)?;
+        let address = match socket.bound {
+            Some(Bound { port, .. }) if port != 0 => return Ok(port),
+            bound => bound.and_then(|bound| bound.address),
+        };
+        self.bind_to(id, address, 0, now).map_err(|_| Error::WouldBlock)?;
         Ok(self.sockets.find(id).and_then(|socket| socket.bound).expect("bound above").port)
     }
 
@@ -218,9 +305,14 @@ impl Engine {
         verify: bool,
         now: Instant,
     ) -> Result<(), Fault> {
-        let arrived = udp::parse(packet, header, verify)?;
+        let (arrived, covered) = match header.protocol {
+            Protocol::UdpLite => udp_lite::parse(packet, header, verify)?,
+            _ => (udp::parse(packet, header, verify)?, None),
+        };
         self.counters.datagrams_received += 1;
         let delivery = Delivery {
+            protocol: header.protocol,
+            covered,
             source: arrived.source,
             destination: arrived.destination,
             path: Path::of(header.destination),
@@ -242,28 +334,30 @@ impl Engine {
     /// Whether some socket was there to get it.
     fn deliver_to_one(&mut self, delivery: &Delivery<'_>) -> bool {
         let tuple = FourTuple { local: delivery.destination, remote: delivery.source };
-        let found = self.datagram_socket(&tuple);
+        let found = self.datagram_socket(delivery.protocol, &tuple);
         if let Some(id) = found {
             self.queue_datagram(id, delivery);
         }
         found.is_some()
     }
 
-    /// The socket of UDP that gets what comes from `tuple.remote` to `tuple.local`.
-    pub(super) fn datagram_socket(&self, tuple: &FourTuple) -> Option<SocketId> {
+    /// The socket of UDP or UDP-Lite that gets what comes from `tuple.remote` to `tuple.local`.
+    pub(super) fn datagram_socket(&self, protocol: Protocol, tuple: &FourTuple) -> Option<SocketId> {
+        let transport = self.transport(protocol)?;
         let unconnected = |id| self.tuple_of(id).is_none();
-        let connected = self.associations.get(tuple).copied();
+        let connected = transport.associations.get(tuple).copied();
         connected.or_else(|| {
             let to = tuple.local;
             let spread = || self.random.spread(tuple);
-            self.datagram_ports.lookup(to.port(), to.ip(), |claim| unconnected(claim.id), spread)
+            transport.ports.lookup(to.port(), to.ip(), |claim| unconnected(claim.id), spread)
         })
     }
 
     /// Gives it to everybody who is bound to the port and wants it. Whether there was anybody.
     pub(super) fn deliver_to_all(&mut self, delivery: &Delivery<'_>) -> bool {
         let to = delivery.destination;
-        let bound = self.datagram_ports.everyone(to.port(), to.ip());
+        let Some(transport) = self.transport(delivery.protocol) else { return false };
+        let bound = transport.ports.everyone(to.port(), to.ip());
         let takers: Vec<SocketId> = bound.filter(|id| self.wants(*id, delivery)).collect();
         for id in &takers {
             self.queue_datagram(*id, delivery);
@@ -285,7 +379,7 @@ impl Engine {
     }
 
     pub(super) fn queue_datagram(&mut self, id: SocketId, delivery: &Delivery<'_>) {
-        let Delivery { source, destination, path, treatment, payload } = *delivery;
+        let Delivery { source, destination, path, treatment, payload, .. } = *delivery;
         let local = if self.is_for_many(destination.ip()) {
             self.source_on(path, destination.ip()).unwrap_or(destination.ip())
         } else {
@@ -295,12 +389,13 @@ impl Engine {
         let (from, to) = (socket.present(source), socket.present(destination));
         let local = socket.present(SocketAddr::new(local, 0)).ip();
         let Some(datagrams) = self.sockets.datagrams_mut(id) else { return };
-        if !datagrams.reserve(payload.len()) {
+        if !datagrams.coverage.admits(delivery.covered) || !datagrams.reserve(payload.len()) {
+            datagrams.dropped = datagrams.dropped.wrapping_add(1);
             self.counters.dropped += 1;
             return;
         }
-        let payload = payload.to_vec();
-        datagrams.queue.push_back(Datagram { from, to, local, path, treatment, payload });
+        let (payload, dropped) = (payload.to_vec(), datagrams.dropped);
+        datagrams.queue.push_back(Datagram { from, to, local, path, treatment, dropped, payload });
         self.announce(id);
     }
 }

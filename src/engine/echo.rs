@@ -38,6 +38,8 @@ impl Engine {
             return;
         };
         let delivery = Delivery {
+            protocol: header.protocol,
+            covered: None,
             source: SocketAddr::new(header.source, 0),
             destination: SocketAddr::new(header.destination, identifier),
             path: Path::of(header.destination),

@@ -50,11 +50,11 @@ mod tuples;
 
 pub use crate::tcp::KeepAlive;
 pub use counters::Counters;
-pub use datagram::Datagram;
+pub use datagram::{Coverage, Datagram};
 pub use inspection::Inspection;
 pub use interfaces::{Interface, Path};
 pub use options::SocketOption;
-pub use reports::{ErrorReport, Origin};
+pub use reports::{ErrorReport, Origin, Timestamps};
 pub use send::{Control, PathMtuDiscovery};
 
 use crate::error::{Error, Result};
@@ -63,7 +63,7 @@ use crate::link::Packet;
 use crate::tcp::cookie::Jar;
 use crate::tcp::{self, Context, PathSettings};
 use crate::time::Instant;
-use datagram::Datagrams;
+use datagram::{Chosen, Datagrams, Transport};
 use path_mtu::PathMtus;
 use ports::Ports;
 use reassembly::Reassembly;
@@ -79,13 +79,15 @@ use tuples::{Keyed, Tuples};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SocketId(pub u64);
 
-/// Stream (TCP), datagram (UDP) or echo (ICMP).
+/// Stream (TCP), datagram (UDP, UDP-Lite) or echo (ICMP).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// SOCK_STREAM: TCP
     Stream,
     /// SOCK_DGRAM: UDP
     Datagram,
+    /// SOCK_DGRAM of IPPROTO_UDPLITE: UDP-Lite
+    Lite,
     /// SOCK_DGRAM of IPPROTO_ICMP, IPPROTO_ICMPV6: echo requests and their replies
     Echo,
 }
@@ -179,10 +181,9 @@ pub struct Engine {
     sockets: Sockets,
     /// Every TCP connection and offer, by its 4-tuple.
     connections: Tuples<SocketId>,
-    /// Every connected datagram socket, by its 4-tuple.
-    associations: Tuples<SocketId>,
     stream_ports: Ports,
-    datagram_ports: Ports,
+    udp: Transport,
+    udp_lite: Transport,
     /// Identifiers of echo sockets.
     echo_ports: Ports,
     /// Members of multicast groups on an interface, counted.
@@ -214,6 +215,13 @@ pub struct Engine {
     errors_allowed: transmit::Allowance,
 }
 
+impl Kind {
+    /// Whether a socket of it receives datagrams, whatever the protocol.
+    pub const fn is_datagram(self) -> bool {
+        !matches!(self, Kind::Stream)
+    }
+}
+
 impl Engine {
     /// An engine without sockets.
     pub fn new(settings: Settings, now: Instant) -> Engine {
@@ -223,9 +231,9 @@ impl Engine {
             counters: Counters::default(),
             sockets: Sockets::default(),
             connections: Tuples::new(&keyed),
-            associations: Tuples::new(&keyed),
             stream_ports: Ports::default(),
-            datagram_ports: Ports::default(),
+            udp: Transport::new(&keyed),
+            udp_lite: Transport::new(&keyed),
             echo_ports: Ports::default(),
             groups: HashMap::new(),
             reassembly: Reassembly::default(),
@@ -273,6 +281,7 @@ impl Engine {
         let body = match kind {
             Kind::Stream => Body::Stream(Stream::Fresh),
             Kind::Datagram => Body::Datagram(Box::new(Datagrams::new(Protocol::Udp, domain))),
+            Kind::Lite => Body::Datagram(Box::new(Datagrams::new(Protocol::UdpLite, domain))),
             Kind::Echo => Body::Datagram(Box::new(Datagrams::new(Protocol::Icmp, domain))),
         };
         let id = self.sockets.insert(domain, body);
@@ -287,7 +296,7 @@ impl Engine {
     /// bind(2): EINVAL when bound already, EADDRINUSE, EADDRNOTAVAIL. Port 0 picks one (RFC 6056).
     pub fn bind(&mut self, id: SocketId, address: SocketAddr, now: Instant) -> Result<()> {
         let socket = self.sockets.find(id).ok_or(Error::BadDescriptor)?;
-        if socket.bound.is_some() || !socket.is_unused() {
+        if socket.bound.is_some_and(|bound| bound.port != 0) || !socket.is_unused() {
             return Err(Error::InvalidArgument);
         }
         let stream = socket.is_stream();
@@ -298,7 +307,7 @@ impl Engine {
         let address = (!wanted.ip().is_unspecified()).then_some(wanted.ip());
         self.bind_to(id, address, wanted.port(), now)?;
         if let Some(datagrams) = self.sockets.datagrams_mut(id) {
-            datagrams.bound_by_caller = true;
+            datagrams.chosen = Chosen { address, port: wanted.port() != 0 };
         }
         Ok(())
     }
@@ -316,8 +325,11 @@ impl Engine {
         let claim = socket.claim(address);
         let ports = match &socket.body {
             Body::Stream(_) => &mut self.stream_ports,
-            Body::Datagram(datagrams) if datagrams.is_udp() => &mut self.datagram_ports,
-            Body::Datagram(_) => &mut self.echo_ports,
+            Body::Datagram(datagrams) => match datagrams.protocol {
+                Protocol::UdpLite => &mut self.udp_lite.ports,
+                Protocol::Icmp => &mut self.echo_ports,
+                _ => &mut self.udp.ports,
+            },
         };
         let port = match port {
             0 => ports.ephemeral(&mut self.random, &claim).ok_or(Error::AddressInUse)?,
@@ -331,10 +343,11 @@ impl Engine {
 
     /// The ports among which that of `id` is.
     fn ports_of(&mut self, id: SocketId) -> &mut Ports {
-        match self.sockets.find(id) {
-            Some(socket) if socket.is_echo() => &mut self.echo_ports,
-            Some(socket) if !socket.is_stream() => &mut self.datagram_ports,
-            _ => &mut self.stream_ports,
+        match self.sockets.datagrams(id).map(|datagrams| datagrams.protocol) {
+            Some(Protocol::UdpLite) => &mut self.udp_lite.ports,
+            Some(Protocol::Icmp) => &mut self.echo_ports,
+            Some(_) => &mut self.udp.ports,
+            None => &mut self.stream_ports,
         }
     }
 

@@ -4,7 +4,7 @@
 //! bound to the port and is a member, or never said that it wants its own groups only (IP_MULTICAST_ALL, ip(7)).
 //!
 //! Limits: routers are not told (no IGMP, no MLD): the network must bring a group's packets unasked, as a point-to-point
-//! link does. Source-specific membership is by inclusion only (IP_ADD_SOURCE_MEMBERSHIP); no source can be blocked.
+//! link does.
 #![forbid(unsafe_code)]
 
 use super::datagram::Datagrams;
@@ -23,8 +23,37 @@ const SOURCES_MAX: usize = 10;
 pub(super) struct Membership {
     group: IpAddr,
     path: Path,
-    /// Whom it wants to hear; None is everybody.
-    sources: Option<Vec<IpAddr>>,
+    sources: Sources,
+}
+
+/// Whom a member wants to hear (RFC 3376 2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Sources {
+    /// INCLUDE
+    Only(Vec<IpAddr>),
+    /// EXCLUDE; of nobody, it is everybody.
+    AllBut(Vec<IpAddr>),
+}
+
+impl Sources {
+    fn admits(&self, source: IpAddr) -> bool {
+        match self {
+            Sources::Only(sources) => sources.contains(&source),
+            Sources::AllBut(sources) => !sources.contains(&source),
+        }
+    }
+
+    /// Those listed, of a list of that kind; an empty one of the other kind becomes one (ip_mc_source). EINVAL.
+    fn listed(&mut self, only: bool) -> Result<&mut Vec<IpAddr>> {
+        let (Sources::Only(sources) | Sources::AllBut(sources)) = self;
+        if sources.is_empty() {
+            *self = if only { Sources::Only(Vec::new()) } else { Sources::AllBut(Vec::new()) };
+        }
+        match (self, only) {
+            (Sources::Only(sources), true) | (Sources::AllBut(sources), false) => Ok(sources),
+            _ => Err(Error::InvalidArgument),
+        }
+    }
 }
 
 impl Datagrams {
@@ -35,15 +64,14 @@ impl Datagrams {
     /// Whether the socket takes what `source` sent to `group` (ip_mc_sf_allow).
     pub(super) fn admits(&self, group: IpAddr, source: IpAddr, path: Path) -> bool {
         match self.membership(group, path).map(|index| &self.memberships[index]) {
-            Some(Membership { sources: Some(sources), .. }) => sources.contains(&source),
-            Some(Membership { sources: None, .. }) => true,
+            Some(membership) => membership.sources.admits(source),
             None => self.options.of(group).multicast_all,
         }
     }
 
-    fn add_source(&mut self, index: usize, source: IpAddr) -> Result<()> {
-        // ip_mc_source: EINVAL for a membership that takes everybody, EADDRNOTAVAIL for a source twice.
-        let sources = self.memberships[index].sources.as_mut().ok_or(Error::InvalidArgument)?;
+    /// One more that it wants to hear only, or not to hear. EADDRNOTAVAIL for one twice, ENOBUFS.
+    fn add_source(&mut self, index: usize, source: IpAddr, only: bool) -> Result<()> {
+        let sources = self.memberships[index].sources.listed(only)?;
         if sources.contains(&source) {
             return Err(Error::AddressNotAvailable);
         }
@@ -55,8 +83,8 @@ impl Datagrams {
     }
 
     /// Whether none is left.
-    fn remove_source(&mut self, index: usize, source: IpAddr) -> Result<bool> {
-        let sources = self.memberships[index].sources.as_mut().ok_or(Error::InvalidArgument)?;
+    fn remove_source(&mut self, index: usize, source: IpAddr, only: bool) -> Result<bool> {
+        let sources = self.memberships[index].sources.listed(only)?;
         let place = sources.iter().position(|one| *one == source).ok_or(Error::AddressNotAvailable)?;
         sources.swap_remove(place);
         Ok(sources.is_empty())
@@ -88,12 +116,13 @@ impl Engine {
             return Err(Error::InvalidArgument);
         }
         match (datagrams.membership(group, path), source) {
-            (Some(index), Some(source)) => return datagrams.add_source(index, source),
+            (Some(index), Some(source)) => return datagrams.add_source(index, source, true),
             (Some(_), None) => return Err(Error::AddressInUse),
             (None, _) => {}
         }
         datagrams.has_room_for(group)?;
-        datagrams.memberships.push(Membership { group, path, sources: source.map(|source| vec![source]) });
+        let sources = source.map_or(Sources::AllBut(Vec::new()), |source| Sources::Only(vec![source]));
+        datagrams.memberships.push(Membership { group, path, sources });
         *self.groups.entry((group, path)).or_default() += 1;
         Ok(())
     }
@@ -113,13 +142,31 @@ impl Engine {
         let none = if source.is_some() { Error::InvalidArgument } else { Error::AddressNotAvailable };
         let index = found.ok_or(none)?;
         if let Some(source) = source
-            && !datagrams.remove_source(index, source)?
+            && !datagrams.remove_source(index, source, true)?
         {
             return Ok(());
         }
         let membership = datagrams.memberships.remove(index);
         self.forget_membership(&membership);
         Ok(())
+    }
+
+    /// Does not want to hear `source` of a group that it has joined, or does again (IP_BLOCK_SOURCE, IP_UNBLOCK_SOURCE).
+    /// EINVAL, EADDRNOTAVAIL, ENOBUFS.
+    pub fn block_source(
+        &mut self,
+        id: SocketId,
+        group: IpAddr,
+        source: IpAddr,
+        path: Option<Path>,
+        blocked: bool,
+    ) -> Result<()> {
+        let datagrams = self.sockets.datagrams_mut(id).ok_or(Error::NotSupported)?;
+        let index = datagrams.membership(group, path.unwrap_or(Path::Link)).ok_or(Error::InvalidArgument)?;
+        match blocked {
+            true => datagrams.add_source(index, source, false),
+            false => datagrams.remove_source(index, source, false).map(drop),
+        }
     }
 
     /// Leaves all of its groups.

@@ -1,9 +1,9 @@
 //! Options of sockets that change what the engine does.
 #![forbid(unsafe_code)]
 
-use super::datagram::Datagrams;
+use super::datagram::{Coverage, Datagrams};
 use super::socket::Body;
-use super::{Domain, Engine, Path, PathMtuDiscovery, SocketId};
+use super::{Domain, Engine, Path, PathMtuDiscovery, SocketId, Timestamps};
 use crate::error::{Error, Result};
 use crate::ip::{self, Versions};
 use crate::tcp::{Algorithm, KeepAlive, Options};
@@ -40,7 +40,7 @@ pub enum SocketOption {
     PathMtuDiscovery(Domain, PathMtuDiscovery),
     /// TCP_NODELAY
     NoDelay(bool),
-    /// TCP_CORK
+    /// TCP_CORK, UDP_CORK
     Cork(bool),
     /// TCP_QUICKACK
     QuickAcknowledgement(bool),
@@ -66,6 +66,12 @@ pub enum SocketOption {
     MaxPacingRate(Option<u64>),
     /// TCP_NOTSENT_LOWAT, in bytes
     NotSentLowWater(Option<usize>),
+    /// UDP_SEGMENT, in bytes; 0 is off.
+    Segment(u16),
+    /// SO_TIMESTAMPING of what is sent
+    Timestamps(Timestamps),
+    /// UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV
+    ChecksumCoverage(Coverage),
 }
 
 impl SocketOption {
@@ -108,6 +114,10 @@ impl SocketOption {
             SocketOption::PathMtuDiscovery(domain, discovery) => {
                 version_of(options, domain).discovery = discovery;
             }
+            SocketOption::Cork(on) => datagrams.cork = on,
+            SocketOption::Segment(bytes) => datagrams.segment = bytes,
+            SocketOption::Timestamps(wanted) => datagrams.timestamps.set(wanted),
+            SocketOption::ChecksumCoverage(coverage) => datagrams.coverage = coverage,
             SocketOption::ReceiveBuffer(bytes) => datagrams.set_buffer(bytes),
             _ => {}
         }
@@ -152,6 +162,9 @@ impl Engine {
         }
         let (bound, reuse) = (socket.bound, socket.reuse);
         self.ports_of(id).set_reuse(bound, id, reuse);
+        if option == SocketOption::Cork(false) {
+            self.uncork(id, now);
+        }
         Ok(())
     }
 }

@@ -62,7 +62,7 @@ impl Engine {
                 self.counters.not_ours += 1;
                 Ok(())
             }
-            Protocol::Udp => self.take_datagram(packet, &header, verify, now),
+            Protocol::Udp | Protocol::UdpLite => self.take_datagram(packet, &header, verify, now),
             Protocol::Icmp => self.take_message(packet, &header, verify, now),
             Protocol::Other(_) => {
                 self.counters.dropped += 1;

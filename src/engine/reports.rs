@@ -24,6 +24,36 @@ pub enum Origin {
     Icmp,
     /// SO_EE_ORIGIN_ICMP6
     Icmp6,
+    /// SO_EE_ORIGIN_TIMESTAMPING: no error, but when a datagram left.
+    Timestamping,
+}
+
+impl Origin {
+    /// Whether the report is of an error that a call returns, too.
+    fn is_icmp(self) -> bool {
+        matches!(self, Origin::Icmp | Origin::Icmp6)
+    }
+}
+
+/// Whether a socket wants to be told when its datagrams left (SOF_TIMESTAMPING_TX_SOFTWARE).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timestamps {
+    /// It wants to.
+    pub on: bool,
+    /// Without the datagram (SOF_TIMESTAMPING_OPT_TSONLY).
+    pub only: bool,
+    /// Numbered (SOF_TIMESTAMPING_OPT_ID).
+    pub numbered: bool,
+    /// The number of the next one.
+    pub next: u32,
+}
+
+impl Timestamps {
+    /// The count begins anew when it is switched on, and goes on otherwise (sock_set_timestamping).
+    pub(super) fn set(&mut self, wanted: Timestamps) {
+        let next = if self.numbered { self.next } else { 0 };
+        *self = Timestamps { next, ..wanted };
+    }
 }
 
 /// An error about a datagram that a socket sent, as recvmsg(2) shows it with MSG_ERRQUEUE.
@@ -39,6 +69,10 @@ pub struct ErrorReport {
     pub code: u8,
     /// ee_info: the MTU when the datagram was too large, otherwise 0.
     pub info: u32,
+    /// ee_data: the number of a datagram that left.
+    pub data: u32,
+    /// When it left, on the clock of the engine.
+    pub sent_micros: Option<u64>,
     /// SO_EE_OFFENDER: who said so, in the form of the socket's domain.
     pub offender: Option<IpAddr>,
     /// Where the datagram was sent to (msg_name).
@@ -53,7 +87,7 @@ impl Engine {
         let tuple = FourTuple { local: quoted.local, remote: quoted.remote };
         let found = match quoted.protocol {
             Protocol::Tcp => return self.fail_connection(&tuple, report, now),
-            Protocol::Udp => self.datagram_socket(&tuple),
+            Protocol::Udp | Protocol::UdpLite => self.datagram_socket(quoted.protocol, &tuple),
             _ => self.echo_socket(quoted.local.port(), quoted.local.ip()),
         };
         if let Some(id) = found {
@@ -119,6 +153,8 @@ impl Engine {
                     kind: report.kind,
                     code: report.code,
                     info: report.mtu.unwrap_or(0),
+                    data: 0,
+                    sent_micros: None,
                     offender: Some(report.offender),
                     to: remote,
                     payload: payload.to_vec(),
@@ -146,6 +182,8 @@ impl Engine {
                     kind: 0,
                     code: 0,
                     info: u32::try_from(mtu).unwrap_or(u32::MAX),
+                    data: 0,
+                    sent_micros: None,
                     offender: None,
                     to: SocketAddr::new(to.ip(), port),
                     payload: Vec::new(),
@@ -153,6 +191,34 @@ impl Engine {
             );
             self.announce(id);
         }
+    }
+
+    /// A datagram leaves, in `packet`: tells the socket when, if it wants to know (skb_tstamp_tx). With the packet comes an
+    /// Ethernet header, as Linux's loopback has one.
+    pub(super) fn stamp_sent(&mut self, id: SocketId, to: SocketAddr, packet: &[u8], now: Instant) {
+        let Some(datagrams) = self.sockets.datagrams_mut(id) else { return };
+        let wanted = datagrams.timestamps;
+        if !wanted.on {
+            return;
+        }
+        datagrams.timestamps.next = wanted.next.wrapping_add(u32::from(wanted.numbered));
+        let kind: [u8; 2] = if to.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] };
+        let frame = || [&[0; 12], &kind[..], packet].concat();
+        let report = ErrorReport {
+            error: Error::Kernel(libc::ENOMSG),
+            origin: Origin::Timestamping,
+            kind: 0,
+            code: 0,
+            // SCM_TSTAMP_SND
+            info: 0,
+            data: wanted.next,
+            sent_micros: Some(now.micros()),
+            offender: None,
+            to,
+            payload: if wanted.only { Vec::new() } else { frame() },
+        };
+        self.queue_report(id, report);
+        self.announce(id);
     }
 
     fn queue_report(&mut self, id: SocketId, mut report: ErrorReport) {
@@ -172,9 +238,9 @@ impl Engine {
         let datagrams = self.sockets.datagrams_mut(id)?;
         let report = datagrams.reports.pop_front()?;
         datagrams.free(report.payload.len());
-        let behind = datagrams.reports.front().filter(|next| next.origin != Origin::Local);
+        let behind = datagrams.reports.front().filter(|next| next.origin.is_icmp());
         let behind = behind.map(|next| next.error);
-        if behind.is_some() || report.origin != Origin::Local {
+        if behind.is_some() || report.origin.is_icmp() {
             self.sockets.find_mut(id)?.error = behind;
         }
         Some(report)

@@ -2,6 +2,9 @@
 //!
 //! A datagram for everybody or for a group leaves by the link, and is delivered to our own sockets at once. One that the
 //! path cannot carry whole goes in fragments, unless the socket forbids it (IP_MTU_DISCOVER): then it is EMSGSIZE.
+//!
+//! What is sent with MSG_MORE or under UDP_CORK waits in the socket for the rest, and goes where and how the first of it was
+//! to go (udp(7)). What UDP_SEGMENT cuts leaves as datagrams of their own.
 #![forbid(unsafe_code)]
 
 use super::address::loopback;
@@ -9,14 +12,14 @@ use super::datagram::Delivery;
 use super::{Engine, LOOPBACK_MTU, Path, SocketId};
 use crate::error::{Error, Result};
 use crate::icmp;
-use crate::ip::{self, Treatment, fragment};
+use crate::ip::{self, Protocol, Treatment, fragment};
 use crate::link::Packet;
 use crate::time::Instant;
-use crate::udp;
+use crate::{udp, udp_lite};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
-/// What the control messages of sendmsg(2) ask of one datagram. None: as the socket has it.
+/// What the flags and control messages of sendmsg(2) ask of one datagram. None: as the socket has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
     /// The address to send from (ipi_spec_dst of IP_PKTINFO, ipi6_addr of IPV6_PKTINFO).
@@ -27,6 +30,10 @@ pub struct Control {
     pub hop_limit: Option<u8>,
     /// IP_TOS, IPV6_TCLASS
     pub traffic_class: Option<u8>,
+    /// UDP_SEGMENT: bytes of payload of each datagram that it is cut into.
+    pub segment: Option<u16>,
+    /// MSG_MORE
+    pub more: bool,
 }
 
 /// IP_MTU_DISCOVER and IPV6_MTU_DISCOVER, in the order of their numbers (ip(7)).
@@ -61,6 +68,16 @@ impl PathMtuDiscovery {
     }
 }
 
+/// A datagram that waits for the rest of it.
+pub(super) struct Corked {
+    remote: SocketAddr,
+    control: Control,
+    payload: Vec<u8>,
+}
+
+/// Linux's UDP_MAX_SEGMENTS: datagrams that one call may send by UDP_SEGMENT.
+const SEGMENTS_MAX: usize = 128;
+
 /// How a datagram goes.
 #[derive(Clone, Copy)]
 pub(super) struct Route {
@@ -94,23 +111,132 @@ impl Engine {
         if let Some(error) = self.take_error(id) {
             return Err(error);
         }
+        let datagrams = self.sockets.datagrams_mut(id).ok_or(Error::NotSupported)?;
+        let corked = (datagrams.cork || control.more) && !datagrams.is_echo();
+        match (datagrams.corked.take(), corked) {
+            (None, false) => {
+                let remote = self.datagram_destination(id, to)?;
+                self.send_cut_by_size(id, remote, control, payload, now)
+            }
+            (waiting, corked) => {
+                let waiting = match waiting {
+                    Some(waiting) => waiting,
+                    None => self.begin_corked(id, to, control)?,
+                };
+                self.add_to_corked(id, waiting, payload, corked, now)
+            }
+        }
+    }
+
+    /// Whether the next datagram to the same address leaves by the link, at once and whatever its size: then nothing can be
+    /// said against it.
+    pub fn sends_plainly(&self, id: SocketId, to: Option<SocketAddr>) -> bool {
+        let (Ok(remote), Some(datagrams)) = (self.datagram_destination(id, to), self.sockets.datagrams(id))
+        else {
+            return false;
+        };
+        let remote = remote.ip();
+        let plain = !datagrams.cork && datagrams.corked.is_none() && datagrams.segment == 0;
+        let leaves = !self.is_for_many(remote) && !self.is_local(remote);
+        plain && leaves && datagrams.options.of(remote).discovery.may_cut()
+    }
+
+    /// The first of what is sent with MSG_MORE says where it all goes.
+    fn begin_corked(&mut self, id: SocketId, to: Option<SocketAddr>, control: &Control) -> Result<Corked> {
         let remote = self.datagram_destination(id, to)?;
+        self.route(id, remote.ip(), control)?;
+        Ok(Corked { remote, control: *control, payload: Vec::new() })
+    }
+
+    /// What makes it too long throws all of it away (udp_flush_pending_frames).
+    fn add_to_corked(
+        &mut self,
+        id: SocketId,
+        mut waiting: Corked,
+        payload: &[u8],
+        corked: bool,
+        now: Instant,
+    ) -> Result<()> {
+        waiting.payload.extend_from_slice(payload);
+        if waiting.payload.len() + udp::HEADER_LENGTH > ip::payload_max(waiting.remote.ip()) {
+            return Err(Error::MessageTooLong);
+        }
+        if !corked {
+            return self.send_cut_by_size(id, waiting.remote, &waiting.control, &waiting.payload, now);
+        }
+        self.port_of(id, now)?;
+        self.sockets.datagrams_mut(id).ok_or(Error::BadDescriptor)?.corked = Some(waiting);
+        Ok(())
+    }
+
+    /// UDP_CORK is off: what waits goes.
+    pub(super) fn uncork(&mut self, id: SocketId, now: Instant) {
+        let waiting = self.sockets.datagrams_mut(id).and_then(|datagrams| datagrams.corked.take());
+        if let Some(Corked { remote, control, payload }) = waiting
+            && let Err(error) = self.send_cut_by_size(id, remote, &control, &payload, now)
+        {
+            tracing::debug!(socket = id.0, %error, "a corked datagram was not sent");
+        }
+    }
+
+    /// One datagram, or as many as UDP_SEGMENT makes of it (udp_send_skb).
+    fn send_cut_by_size(
+        &mut self,
+        id: SocketId,
+        remote: SocketAddr,
+        control: &Control,
+        payload: &[u8],
+        now: Instant,
+    ) -> Result<()> {
+        let datagrams = self.sockets.datagrams(id).ok_or(Error::BadDescriptor)?;
+        let (protocol, options) = (datagrams.protocol, *datagrams.options.of(remote.ip()));
+        let size = usize::from(control.segment.unwrap_or(datagrams.segment));
+        if size == 0 || protocol == Protocol::Icmp {
+            return self.send_one(id, remote, control, payload, now);
+        }
+        let packet = ip::header_length(&remote.ip()) + udp::HEADER_LENGTH + size.min(payload.len());
+        if packet > self.datagram_mtu(remote.ip(), options.discovery, now) {
+            return Err(Error::MessageTooLong);
+        }
+        if payload.len() > size * SEGMENTS_MAX {
+            return Err(Error::InvalidArgument);
+        }
+        if protocol == Protocol::UdpLite {
+            return Err(Error::Kernel(libc::EIO));
+        }
+        if payload.len() + udp::HEADER_LENGTH > ip::payload_max(remote.ip()) {
+            return Err(Error::MessageTooLong);
+        }
+        payload.chunks(size).try_for_each(|part| self.send_one(id, remote, control, part, now))
+    }
+
+    fn send_one(
+        &mut self,
+        id: SocketId,
+        remote: SocketAddr,
+        control: &Control,
+        payload: &[u8],
+        now: Instant,
+    ) -> Result<()> {
         let route = self.route(id, remote.ip(), control)?;
         let source = SocketAddr::new(route.source, self.port_of(id, now)?);
-        let is_udp = self.sockets.datagrams(id).ok_or(Error::BadDescriptor)?.is_udp();
-        let headers = if is_udp { udp::HEADER_LENGTH } else { 0 };
+        let datagrams = self.sockets.datagrams(id).ok_or(Error::BadDescriptor)?;
+        let (protocol, coverage) = (datagrams.protocol, datagrams.coverage.send);
+        let headers = if protocol == Protocol::Icmp { 0 } else { udp::HEADER_LENGTH };
         if payload.len() + headers > ip::payload_max(remote.ip()) {
             return Err(Error::MessageTooLong);
         }
-        let packet = if is_udp {
-            udp::build_treated(source, remote, route.treatment, payload, self.settings.checksums)
-        } else {
-            icmp::echo_request(source.ip(), remote.ip(), route.treatment, source.port(), payload)
-                .ok_or(Error::InvalidArgument)?
+        let (treatment, checksums) = (route.treatment, self.settings.checksums);
+        let packet = match protocol {
+            Protocol::Icmp => icmp::echo_request(source.ip(), remote.ip(), treatment, source.port(), payload)
+                .ok_or(Error::InvalidArgument)?,
+            Protocol::UdpLite => udp_lite::build(source, remote, treatment, payload, coverage, checksums),
+            _ => udp::build_treated(source, remote, treatment, payload, checksums),
         };
-        if is_udp && self.is_for_many(remote.ip()) {
+        if protocol != Protocol::Icmp && self.is_for_many(remote.ip()) {
             self.deliver_copies(id, source, remote, &route, payload);
         }
+        self.stamp_sent(id, remote, &packet, now);
         self.dispatch(id, packet, remote, &route, now)?;
         self.counters.datagrams_sent += 1;
         Ok(())
@@ -121,13 +247,13 @@ impl Engine {
         let datagrams = self.sockets.datagrams(id).ok_or(Error::NotSupported)?;
         let mut remote = match to {
             // ping_v6_sendmsg
-            Some(SocketAddr::V6(to)) if !datagrams.is_udp() && to.ip().to_ipv4_mapped().is_some() => {
+            Some(SocketAddr::V6(to)) if datagrams.is_echo() && to.ip().to_ipv4_mapped().is_some() => {
                 return Err(Error::InvalidArgument);
             }
             Some(to) => socket.wire_address(to)?,
             None => socket.peer().ok_or(Error::DestinationRequired)?,
         };
-        if remote.port() == 0 && datagrams.is_udp() {
+        if remote.port() == 0 && !datagrams.is_echo() {
             return Err(Error::InvalidArgument);
         }
         if remote.ip().is_unspecified() {
@@ -207,13 +333,22 @@ impl Engine {
     ) {
         let Route { path, treatment, .. } = *route;
         let to = destination.ip();
+        let Some(protocol) = self.sockets.datagrams(id).map(|datagrams| datagrams.protocol) else { return };
         let wanted = |engine: &Engine| {
             let options = engine.sockets.datagrams(id)?.options.of(to);
             let looped = options.multicast_loop || path == Path::Loopback;
             Some(!to.is_multicast() || (looped && engine.is_joined(to, path)))
         };
         if wanted(self) == Some(true) {
-            self.deliver_to_all(&Delivery { source, destination, path, treatment, payload });
+            self.deliver_to_all(&Delivery {
+                protocol,
+                covered: None,
+                source,
+                destination,
+                path,
+                treatment,
+                payload,
+            });
         }
     }
 
@@ -227,7 +362,9 @@ impl Engine {
         now: Instant,
     ) -> Result<()> {
         let to = remote.ip();
-        if to.is_multicast() && (route.path == Path::Loopback || route.treatment.hop_limit == 0) {
+        // Our own sockets have had it.
+        let stays = route.path == Path::Loopback && self.is_for_many(to);
+        if stays || to.is_multicast() && route.treatment.hop_limit == 0 {
             return Ok(());
         }
         let discovery = self.sockets.datagrams(id).ok_or(Error::BadDescriptor)?.options.of(to).discovery;

@@ -180,7 +180,7 @@ impl Socket {
     }
 
     pub(super) fn is_echo(&self) -> bool {
-        matches!(&self.body, Body::Datagram(datagrams) if !datagrams.is_udp())
+        matches!(&self.body, Body::Datagram(datagrams) if datagrams.is_echo())
     }
 
     /// Whether its id means anything to a caller of the engine.

@@ -6,6 +6,7 @@
 use super::address::FourTuple;
 use super::socket::{Body, Open, Socket, Stream};
 use super::{Domain, Engine, Kind, SocketId};
+use crate::ip::Protocol;
 use crate::tcp::{Algorithm, Info};
 use crate::time::Instant;
 use serde::{Deserialize, Serialize};
@@ -75,7 +76,11 @@ impl Engine {
                 let connected = datagrams.tuple.is_some();
                 let state = if connected { state::ESTABLISHED } else { state::CLOSE };
                 let receive_queue = datagrams.queued_bytes();
-                socket.bound.map(|_| Row { state, receive_queue, ..plain(socket) })
+                socket.bound.filter(|bound| bound.port != 0).map(|_| Row {
+                    state,
+                    receive_queue,
+                    ..plain(socket)
+                })
             }
         }
     }
@@ -102,8 +107,9 @@ fn plain(socket: &Socket) -> Row {
         id: Some(socket.id()),
         kind: match &socket.body {
             Body::Stream(_) => Kind::Stream,
-            Body::Datagram(datagrams) if datagrams.is_udp() => Kind::Datagram,
-            Body::Datagram(_) => Kind::Echo,
+            Body::Datagram(datagrams) if datagrams.is_echo() => Kind::Echo,
+            Body::Datagram(datagrams) if datagrams.protocol == Protocol::UdpLite => Kind::Lite,
+            Body::Datagram(_) => Kind::Datagram,
         },
         state: state::CLOSE,
         dual: socket.domain == Domain::V6 && !socket.v6_only,

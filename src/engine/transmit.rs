@@ -154,6 +154,11 @@ impl Engine {
         queue.len() + count <= OUTBOX_MAX
     }
 
+    /// Whether so much waits for the link that more would soon find no room.
+    pub fn is_crowded(&self) -> bool {
+        self.outbox.len() >= OUTBOX_MAX / 2
+    }
+
     /// Sends an answer that nobody misses.
     pub(super) fn reply(&mut self, packet: Packet, destination: IpAddr) {
         if !self.send(packet, destination) {

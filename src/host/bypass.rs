@@ -89,7 +89,8 @@ fn kernel_socket(identity: &Identity, ours: &Socket) -> Result<Owned> {
     let mut flags = SocketFlags::CLOEXEC;
     let status = rustix::fs::fcntl_getfl(identity.near())?;
     flags.set(SocketFlags::NONBLOCK, status.contains(OFlags::NONBLOCK));
-    let socket: Owned = rustix::net::socket_with(family, kind, flags, None)?.into();
+    let protocol = (ours.kind == Kind::Lite).then_some(rustix::net::ipproto::UDPLITE);
+    let socket: Owned = rustix::net::socket_with(family, kind, flags, protocol)?.into();
     let near = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, libc::SO_RCVLOWAT]
         .map(|name| (SOL_SOCKET, name, net::option(identity.near(), SOL_SOCKET, name).ok()));
     for (level, name, value) in chosen(&ours.options).into_iter().chain(near) {

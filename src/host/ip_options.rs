@@ -2,7 +2,7 @@
 //! engine; what is shown with a datagram (IP_RECVTTL and its like) is written into its header by the bridge.
 //!
 //! As on Linux an int may come as one byte at level IPPROTO_IP, and a small one goes out as one byte to who has no more
-//! room. IP_FREEBIND, IP_TRANSPARENT, IP_OPTIONS and source blocking are not here: ENOPROTOOPT.
+//! room. IP_FREEBIND, IP_TRANSPARENT, IP_OPTIONS and whole lists of sources (IP_MSFILTER) are not here: ENOPROTOOPT.
 
 use super::Inner;
 use super::options::{Value, flag, number, unknown};
@@ -28,6 +28,14 @@ const HOPS_DEFAULT: c_int = 64;
 /// Membership options that libc does not name.
 const IP_MULTICAST_ALL: c_int = 49;
 const IPV6_MULTICAST_ALL: c_int = 29;
+const IP_UNBLOCK_SOURCE: c_int = 37;
+const IP_BLOCK_SOURCE: c_int = 38;
+const MCAST_JOIN_GROUP: c_int = 42;
+const MCAST_BLOCK_SOURCE: c_int = 43;
+const MCAST_UNBLOCK_SOURCE: c_int = 44;
+const MCAST_LEAVE_GROUP: c_int = 45;
+const MCAST_JOIN_SOURCE_GROUP: c_int = 46;
+const MCAST_LEAVE_SOURCE_GROUP: c_int = 47;
 
 /// What takes an int at level IPPROTO_IPV6: of these a shorter value is EINVAL, of others it does not matter.
 const KNOWN_V6: [c_int; 14] = [
@@ -159,6 +167,20 @@ fn set_v4(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8]) -> 
             let joins = name == libc::IP_ADD_SOURCE_MEMBERSHIP;
             return membership(inner, identity, joins, group.into(), Some(source.into()), path);
         }
+        IP_BLOCK_SOURCE | IP_UNBLOCK_SOURCE => {
+            let (group, rest) = address_v4(value)?;
+            let (interface, rest) = address_v4(rest)?;
+            let (source, _) = address_v4(rest)?;
+            let path = interface_at(inner, interface)?;
+            let blocked = name == IP_BLOCK_SOURCE;
+            return block(inner, identity, blocked, group.into(), source.into(), path);
+        }
+        MCAST_JOIN_GROUP
+        | MCAST_LEAVE_GROUP
+        | MCAST_JOIN_SOURCE_GROUP
+        | MCAST_LEAVE_SOURCE_GROUP
+        | MCAST_BLOCK_SOURCE
+        | MCAST_UNBLOCK_SOURCE => return any_membership(inner, identity, name, value),
         libc::IP_MULTICAST_IF if datagrams => {
             let path = multicast_interface_v4(inner, value)?;
             &move |options| options.multicast_path = path
@@ -207,6 +229,9 @@ fn set_v6(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8]) -> 
         let path = interface_numbered(number(index)?)?;
         let group = IpAddr::V6(Ipv6Addr::from(*group));
         return membership(inner, identity, name == libc::IPV6_ADD_MEMBERSHIP, group, None, path);
+    }
+    if (MCAST_JOIN_GROUP..=MCAST_LEAVE_SOURCE_GROUP).contains(&name) {
+        return any_membership(inner, identity, name, value);
     }
     let number = number(value)
         .map_err(|error| if KNOWN_V6.contains(&name) { error } else { unknown(IPPROTO_IPV6, name) })?;
@@ -306,6 +331,56 @@ fn membership(
     match joins {
         true => inner.engine.join_group(identity.id, group, source, path),
         false => inner.engine.leave_group(identity.id, group, source, path),
+    }
+}
+
+fn block(
+    inner: &mut Inner,
+    identity: &Identity,
+    blocked: bool,
+    group: IpAddr,
+    source: IpAddr,
+    path: Option<Path>,
+) -> Result<()> {
+    if identity.kind == Kind::Stream {
+        return Err(Error::Kernel(libc::EPROTO));
+    }
+    inner.engine.block_source(identity.id, group, source, path, blocked)
+}
+
+/// The options of RFC 3678 5: struct group_req (interface, group) or group_source_req (and source), each address in a
+/// sockaddr_storage.
+fn any_membership(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8]) -> Result<()> {
+    const STORAGE: usize = size_of::<libc::sockaddr_storage>();
+    let path = interface_numbered(number(value)?)?;
+    // The addresses are aligned as a pointer is.
+    let addresses = value.get(size_of::<usize>()..).ok_or(Error::InvalidArgument)?;
+    let group = storage(addresses.get(..STORAGE), identity.domain)?;
+    let source = || storage(addresses.get(STORAGE..2 * STORAGE), identity.domain);
+    match name {
+        MCAST_JOIN_GROUP | MCAST_LEAVE_GROUP => {
+            membership(inner, identity, name == MCAST_JOIN_GROUP, group, None, path)
+        }
+        MCAST_JOIN_SOURCE_GROUP | MCAST_LEAVE_SOURCE_GROUP => {
+            let joins = name == MCAST_JOIN_SOURCE_GROUP;
+            membership(inner, identity, joins, group, Some(source()?), path)
+        }
+        _ => block(inner, identity, name == MCAST_BLOCK_SOURCE, group, source()?, path),
+    }
+}
+
+/// The address in a sockaddr_storage, of the family of the socket.
+fn storage(bytes: Option<&[u8]>, domain: Domain) -> Result<IpAddr> {
+    let bytes = bytes.ok_or(Error::InvalidArgument)?;
+    let family = c_int::from(u16::from_ne_bytes([bytes[0], bytes[1]]));
+    match (domain, family) {
+        // Behind the port; and the flow label, where there is one.
+        (Domain::V4, libc::AF_INET) => Ok(address_v4(&bytes[4..])?.0.into()),
+        (Domain::V6, libc::AF_INET6) => {
+            let octets: &[u8; 16] = bytes[8..].first_chunk().ok_or(Error::InvalidArgument)?;
+            Ok(IpAddr::V6(Ipv6Addr::from(*octets)))
+        }
+        _ => Err(Error::AddressNotAvailable),
     }
 }
 

@@ -29,6 +29,7 @@ mod requests;
 mod start;
 mod table;
 mod tcp_info;
+mod udp_options;
 
 use crate::bridge::name::{self, Identity, Token};
 use crate::config::HostAddress as Address;

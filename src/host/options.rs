@@ -7,14 +7,14 @@
 //! shows them. The queue between near and far end comes on top: as much again, at most 208 KiB each way.
 //! TCP_NOTSENT_LOWAT bounds what the stack holds unsent, not what waits in the near end.
 
-use super::{Inner, ip_options, tcp_info};
+use super::{Inner, ip_options, tcp_info, udp_options};
 use crate::bridge::Role;
 use crate::bridge::name::Identity;
 use crate::bridge::options::Options;
-use crate::engine::{Domain, Kind};
+use crate::engine::{Domain, Kind, SocketOption, Timestamps};
 use crate::error::{Error, Result};
 use crate::observe::log;
-use crate::sys::unix;
+use crate::sys::{self, unix};
 use crate::tcp::{self, Algorithm};
 use core::fmt;
 use core::time::Duration;
@@ -140,6 +140,9 @@ pub(super) fn get(inner: &mut Inner, identity: &Identity, level: c_int, name: c_
         SOL_SOCKET => get_socket(inner, identity, name),
         libc::IPPROTO_TCP if identity.kind == Kind::Stream => get_tcp(inner, identity, name),
         libc::IPPROTO_IP | libc::IPPROTO_IPV6 => ip_options::get(inner, identity, level, name),
+        libc::IPPROTO_UDP | libc::IPPROTO_UDPLITE if udp_options::apply_to(identity.kind) => {
+            udp_options::get(inner, identity, name)
+        }
         _ => Err(unknown(level, name)),
     }
 }
@@ -159,15 +162,18 @@ fn shown(buffer: Option<u32>, default: u32) -> Value {
 
 fn get_socket(inner: &mut Inner, identity: &Identity, name: c_int) -> Result<Value> {
     if name == libc::SO_ERROR {
-        return Ok(Value::Number(inner.take_error(identity.id).map_or(0, Error::errno)));
+        let error = inner.take_error(identity);
+        inner.show_errors(identity.id);
+        return Ok(Value::Number(error.map_or(0, Error::errno)));
     }
     let socket = inner.socket(identity.id)?;
     let options = &socket.options;
     Ok(match (name, identity.kind) {
         (libc::SO_TYPE, Kind::Stream) => Value::Number(libc::SOCK_STREAM),
-        (libc::SO_TYPE, Kind::Datagram | Kind::Echo) => Value::Number(libc::SOCK_DGRAM),
+        (libc::SO_TYPE, Kind::Datagram | Kind::Lite | Kind::Echo) => Value::Number(libc::SOCK_DGRAM),
         (libc::SO_PROTOCOL, Kind::Stream) => Value::Number(libc::IPPROTO_TCP),
         (libc::SO_PROTOCOL, Kind::Datagram) => Value::Number(libc::IPPROTO_UDP),
+        (libc::SO_PROTOCOL, Kind::Lite) => Value::Number(libc::IPPROTO_UDPLITE),
         (libc::SO_PROTOCOL, Kind::Echo) => Value::Number(match identity.domain {
             Domain::V4 => libc::IPPROTO_ICMP,
             Domain::V6 => libc::IPPROTO_ICMPV6,
@@ -185,6 +191,11 @@ fn get_socket(inner: &mut Inner, identity: &Identity, name: c_int) -> Result<Val
         (libc::SO_SNDBUF, _) => shown(options.send_buffer, SEND_BUFFER_SHOWN),
         (libc::SO_RCVBUF, _) => shown(options.receive_buffer, RECEIVE_BUFFER_SHOWN),
         (libc::SO_MAX_PACING_RATE, _) => Value::Long(options.max_pacing_rate.unwrap_or(u64::MAX)),
+        (libc::SO_RXQ_OVFL, kind) if kind.is_datagram() => flag(options.shows_drops),
+        (libc::SO_TIMESTAMPING, kind) if kind.is_datagram() => {
+            // struct so_timestamping, of which the clock is none of ours.
+            Value::Bytes([options.timestamping.to_ne_bytes(), [0; 4]].concat())
+        }
         (libc::SO_LINGER, _) => {
             let on = c_int::from(options.linger.is_some()).to_ne_bytes();
             Value::Bytes([on, options.linger.unwrap_or(0).to_ne_bytes()].concat())
@@ -269,6 +280,9 @@ pub(super) fn set(
         (libc::IPPROTO_TCP, _) if identity.kind == Kind::Stream => {
             set_tcp(inner, identity, name, number(value)?)
         }
+        (libc::IPPROTO_UDP | libc::IPPROTO_UDPLITE, _) if udp_options::apply_to(identity.kind) => {
+            udp_options::set(inner, identity, name, number(value)?)
+        }
         (libc::IPPROTO_IP | libc::IPPROTO_IPV6, _) => ip_options::set(inner, identity, level, name, value),
         _ => Err(unknown(level, name)),
     }
@@ -315,6 +329,10 @@ fn set_socket(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8])
             let seconds = u32::from_ne_bytes(seconds.try_into().expect("four bytes"));
             &move |options| options.linger = on.then_some(seconds)
         }
+        libc::SO_RXQ_OVFL if identity.kind.is_datagram() => &|options| options.shows_drops = on,
+        libc::SO_TIMESTAMPING if identity.kind.is_datagram() => {
+            return set_timestamping(inner, identity, number as u32);
+        }
         libc::SO_TYPE | libc::SO_PROTOCOL | libc::SO_DOMAIN | libc::SO_ERROR | libc::SO_ACCEPTCONN => {
             return Err(Error::NoSuchOption);
         }
@@ -328,6 +346,22 @@ fn set_socket(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8])
         _ => {}
     }
     Ok(())
+}
+
+/// SO_TIMESTAMPING: software's, of what arrives and of what is sent. There is no hardware to ask.
+fn set_timestamping(inner: &mut Inner, identity: &Identity, flags: u32) -> Result<()> {
+    // SOF_TIMESTAMPING_MASK
+    if flags >= 1 << 19 {
+        return Err(Error::InvalidArgument);
+    }
+    inner.set_options(identity.id, |options| options.timestamping = flags)?;
+    let wanted = Timestamps {
+        on: flags & libc::SOF_TIMESTAMPING_TX_SOFTWARE != 0,
+        only: flags & libc::SOF_TIMESTAMPING_OPT_TSONLY != 0,
+        numbered: flags & libc::SOF_TIMESTAMPING_OPT_ID != 0,
+        next: 0,
+    };
+    inner.engine.set_option(identity.id, SocketOption::Timestamps(wanted), sys::now())
 }
 
 fn set_tcp(inner: &mut Inner, identity: &Identity, name: c_int, number: c_int) -> Result<()> {

@@ -41,11 +41,15 @@ pub enum Request {
     Shutdown {
         /// The program will read no more.
         reading: bool,
+        /// It will write no more.
+        writing: bool,
     },
     /// Why the kernel gave no bytes of a stream: Done is a true end of file.
     ExplainRead,
     /// The error that no call has reported yet, cleared
     TakeError,
+    /// POLLERR, if the error queue of a datagram socket holds something
+    ShowErrors,
     /// getsockopt(2)
     GetOption {
         /// SOL_SOCKET and its like
@@ -77,6 +81,11 @@ pub enum Answer {
     Done,
     /// What has become of a connect.
     Connect(Connect),
+    /// A datagram was sent.
+    Sent {
+        /// The next one of its kind to the same address can be sent by the near end.
+        plain: bool,
+    },
     /// An address.
     Address(SocketAddr),
     /// A number.
@@ -99,6 +108,7 @@ impl Inner {
             return Err(Error::Broken);
         }
         let id = identity.id;
+        self.forward(id);
         if let Request::Connect(to) | Request::ConnectDatagram(Some(to)) = request
             && let Some(socket) = self.bypass(identity, to)?
         {
@@ -121,14 +131,28 @@ impl Inner {
                 self.connect_datagram(id, to).map(|()| Answer::Connect(Connect::Done))
             }
             Request::SendDatagram(to, control) => {
-                self.send_datagram(id, to, &control, bytes).map(|count| Answer::Number(count as u64))
+                self.send_datagram(identity, to, &control, bytes).map(|plain| Answer::Sent { plain })
             }
-            Request::NextReport => self.next_report(id).map(|report| Answer::Report(Box::new(report))),
+            Request::NextReport => {
+                self.next_report(id, identity.near()).map(|report| Answer::Report(Box::new(report)))
+            }
             Request::Local => self.local(id).map(Answer::Address),
             Request::Peer => self.peer(id).map(Answer::Address),
-            Request::Shutdown { reading } => self.shutdown(id, reading).map(|()| Answer::Done),
-            Request::ExplainRead => self.explain_read(id).map(|()| Answer::Done),
-            Request::TakeError => Ok(Answer::Reported(self.take_error(id))),
+            Request::Shutdown { reading, writing } => {
+                self.shutdown(id, reading, writing).map(|()| Answer::Done)
+            }
+            Request::ExplainRead => self.explain_read(identity).map(|()| Answer::Done),
+            Request::TakeError => {
+                let error = self.take_error(identity);
+                if error.is_some() {
+                    self.show_errors(id);
+                }
+                Ok(Answer::Reported(error))
+            }
+            Request::ShowErrors => {
+                self.show_errors(id);
+                Ok(Answer::Done)
+            }
             Request::GetOption { level, name, room } => {
                 options::get(self, identity, level, name).map(|value| Answer::Bytes(value.bytes(room)))
             }

@@ -1,6 +1,7 @@
 //! What the host does for each request, under the lock.
 
 use super::{Inner, bypass, ip_options};
+use crate::bridge::name::Identity;
 use crate::bridge::options::Options;
 use crate::bridge::{Ended, Role, Socket};
 use crate::engine::{Control, Domain, ErrorReport, Kind, SocketId, SocketOption};
@@ -16,6 +17,9 @@ use std::net::SocketAddr;
 
 /// Opened sockets between two sweeps for near ends that went unseen.
 const SWEEP_EVERY: u32 = 64;
+/// Turns of what comes by the near end before a request about its socket is served: a sender that does not stop would
+/// keep it waiting.
+const FORWARDED_MOST: u32 = 4;
 
 /// What has become of a connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +185,8 @@ impl Inner {
             SocketOption::Linger2(options.linger2),
             SocketOption::MaxPacingRate(options.max_pacing_rate),
             SocketOption::NotSentLowWater((low_water > 0).then_some(low_water as usize)),
+            SocketOption::Segment(options.udp.segment),
+            SocketOption::ChecksumCoverage(options.udp.coverage),
         ] {
             self.engine.set_option(id, option, now)?;
         }
@@ -230,10 +236,10 @@ impl Inner {
     }
 
     /// The error that no call has reported yet, cleared (SO_ERROR).
-    pub fn take_error(&mut self, id: SocketId) -> Option<Error> {
-        match &mut self.bridge.socket(id)?.role {
+    pub fn take_error(&mut self, identity: &Identity) -> Option<Error> {
+        match &mut self.bridge.socket(identity.id)?.role {
             Role::Ended(ended) => ended.error.take(),
-            Role::Datagram(datagram) => datagram.error.take(),
+            Role::Datagram(datagram) => datagram.take_error(identity.near()),
             Role::Stream(_) | Role::Idle | Role::Listener(_) => None,
         }
     }
@@ -241,20 +247,32 @@ impl Inner {
     /// Why a read gave nothing, when the kernel gave end of file, ECONNRESET, or EINVAL for a near end that is not
     /// connected. Ok is a true end of file: of a connection that is over, and be it so long ago that the host has
     /// forgotten it.
-    pub fn explain_read(&mut self, id: SocketId) -> Result<()> {
-        if let Some(error) = self.take_error(id) {
+    pub fn explain_read(&mut self, identity: &Identity) -> Result<()> {
+        if let Some(error) = self.take_error(identity) {
             return Err(error);
         }
-        match self.bridge.socket(id).map(|socket| &socket.role) {
+        match self.bridge.socket(identity.id).map(|socket| &socket.role) {
             Some(Role::Idle | Role::Listener(_)) => Err(Error::NotConnected),
             Some(Role::Stream(_) | Role::Ended(_) | Role::Datagram(_)) | None => Ok(()),
         }
     }
 
+    /// POLLERR, while there is an error to report.
+    pub fn show_errors(&mut self, id: SocketId) {
+        let Inner { bridge, engine, .. } = self;
+        if let Some(Socket { role: Role::Datagram(datagram), .. }) = bridge.socket(id) {
+            datagram.show_errors(id, engine);
+        }
+    }
+
     /// shutdown(2), the engine's part; the near end's is the kernel's call, after. ENOTCONN. `reading` is whether the
-    /// program will read no more.
-    pub fn shutdown(&mut self, id: SocketId, reading: bool) -> Result<()> {
+    /// program will read no more, `writing` whether it will write no more. A datagram socket without a peer is shut all the
+    /// same (inet_shutdown).
+    pub fn shutdown(&mut self, id: SocketId, reading: bool, writing: bool) -> Result<()> {
         let has_peer = self.engine.peer(id).is_some();
+        if let Role::Datagram(datagram) = &mut self.socket(id)?.role {
+            datagram.shut_write |= writing;
+        }
         match &mut self.socket(id)?.role {
             Role::Stream(stream) if has_peer => {
                 stream.shut = true;
@@ -279,30 +297,48 @@ impl Inner {
         }
     }
 
-    /// sendto(2) of a datagram socket. An ICMP error that came meanwhile is reported first.
+    /// What the program sent by the near end of a datagram socket goes before what is asked now.
+    pub fn forward(&mut self, id: SocketId) {
+        for _ in 0..FORWARDED_MOST {
+            if !self.bridge.forward(id, &mut self.engine, sys::now()) {
+                return;
+            }
+            self.step();
+        }
+    }
+
+    /// sendto(2) of a datagram socket. An ICMP error that came meanwhile is reported first. Whether the next one to the same
+    /// address can come by the near end.
     pub fn send_datagram(
         &mut self,
-        id: SocketId,
+        identity: &Identity,
         to: Option<SocketAddr>,
         control: &Control,
         payload: &[u8],
-    ) -> Result<usize> {
-        if let Some(error) = self.take_error(id) {
+    ) -> Result<bool> {
+        let id = identity.id;
+        match &mut self.socket(id)?.role {
+            Role::Datagram(datagram) if datagram.shut_write => return Err(Error::BrokenPipe),
+            _ => {}
+        }
+        if let Some(error) = self.take_error(identity) {
+            self.show_errors(id);
             return Err(error);
         }
         to.map_or(Ok(()), bypass::refuse_unconnected)?;
         self.engine.send_with(id, to, control, payload, sys::now())?;
         self.step();
-        Ok(payload.len())
+        Ok(!bypass::is_on() && *control == Control::default() && self.engine.sends_plainly(id, to))
     }
 
     /// What ICMP said of a datagram, once; the pending error is that of the next (sock_dequeue_err_skb).
-    pub fn next_report(&mut self, id: SocketId) -> Result<ErrorReport> {
+    pub fn next_report(&mut self, id: SocketId, near: BorrowedFd<'_>) -> Result<ErrorReport> {
         let report = self.engine.next_report(id).ok_or(Error::WouldBlock)?;
         let pending = self.engine.take_error(id);
         if let Role::Datagram(datagram) = &mut self.socket(id)?.role {
-            datagram.error = pending;
+            datagram.replace_error(pending, near);
         }
+        self.show_errors(id);
         Ok(report)
     }
 

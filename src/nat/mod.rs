@@ -5,6 +5,7 @@
 //!   program's engine ══ packets ══╦═ TCP ═► a second engine, which takes every address ── streams ── kernel TCP
 //!                                 ╠═ UDP ═► datagrams ── kernel UDP
 //!                                 ╠═ echo to the gateway and the resolver: answered here; elsewhere ── kernel ICMP
+//!                                 ╠═ UDP-Lite: answered with an ICMP error, protocol unreachable
 //!                                 ╚═ anything else: dropped and counted
 //!   the world ── kernel sockets ── publish ── the second engine, or UDP packets ══► program's engine
 //! ```
@@ -39,6 +40,7 @@ mod work;
 
 use crate::config::Publish;
 use crate::engine::{Engine, Settings};
+use crate::icmp;
 use crate::ip::{Header, Protocol};
 use crate::link::{Capabilities, Link, Outgoing};
 use crate::sys::net;
@@ -249,6 +251,7 @@ impl Nat {
             Protocol::Udp => self.transmit_datagram(&opened, now),
             Protocol::Icmp if ours => self.shared.deliver(packets::echo_reply(&opened)),
             Protocol::Icmp => self.echoes.send(&opened, &mut self.shared, now),
+            Protocol::UdpLite => self.shared.fail(icmp::Unreachable::Protocol, packet),
             Protocol::Other(_) => self.shared.counters.dropped += 1,
         }
     }

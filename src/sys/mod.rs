@@ -23,6 +23,12 @@ pub fn now() -> Instant {
     Instant::from_micros(t.tv_sec as u64 * 1_000_000 + t.tv_nsec as u64 / 1_000)
 }
 
+/// Nanoseconds since the Unix epoch.
+pub fn wall_nanos() -> u64 {
+    let wall = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    wall.tv_sec as u64 * 1_000_000_000 + wall.tv_nsec as u64
+}
+
 /// Nanoseconds from the Unix epoch to the origin of `now`, to date captures.
 pub fn epoch_offset_nanos() -> u64 {
     let wall = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);

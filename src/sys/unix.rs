@@ -30,6 +30,28 @@ pub fn datagram_pair(flags: SocketFlags) -> Result<(Owned, Owned)> {
     Ok((one.into(), other.into()))
 }
 
+/// No peer any more. What waits unread at a datagram socket is thrown away, and its sender, if that is the peer, has
+/// ECONNRESET from its next call and POLLERR until then.
+pub fn disconnect(fd: impl AsFd) -> Result<(), Errno> {
+    rustix::net::connect_unspec(fd)
+}
+
+/// Gives the socket a name that the kernel chooses, if it has none.
+pub fn bind_unnamed(fd: impl AsFd) -> Result<(), Errno> {
+    rustix::net::bind(fd, &SocketAddrUnix::new_unnamed())
+}
+
+/// An empty datagram to itself; it has a name and no peer.
+pub fn send_to_itself(fd: impl AsFd) -> Result<(), Errno> {
+    let own = SocketAddrUnix::try_from(rustix::net::getsockname(&fd)?)?;
+    rustix::net::sendto(&fd, &[], SendFlags::DONTWAIT | SendFlags::NOSIGNAL, &own).map(drop)
+}
+
+/// The error that the socket's next call would fail with, cleared (SO_ERROR).
+pub fn take_error(fd: impl AsFd) -> Option<Errno> {
+    sockopt::socket_error(fd).ok()?.err()
+}
+
 /// Two connected sockets that keep the bounds of messages, and say when the other end has gone.
 pub fn message_pair() -> Result<(Owned, Owned)> {
     let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
@@ -154,6 +176,13 @@ fn peer_credentials(fd: impl AsFd) -> Option<libc::ucred> {
 /// Receives without waiting.
 pub fn receive(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     rustix::net::recv(fd, buffer, RecvFlags::DONTWAIT).map(|(_, length)| length)
+}
+
+/// Receives a datagram without waiting; whether it came from the socket of that abstract name.
+pub fn receive_from(fd: impl AsFd, buffer: &mut [u8], name: &[u8]) -> Result<(usize, bool), Errno> {
+    let (_, length, from) = rustix::net::recvfrom(fd, buffer, RecvFlags::DONTWAIT)?;
+    let from = from.and_then(|from| SocketAddrUnix::try_from(from).ok());
+    Ok((length, from.is_some_and(|from| from.abstract_name() == Some(name))))
 }
 
 /// Sends without waiting and without SIGPIPE.

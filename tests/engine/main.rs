@@ -17,6 +17,7 @@ mod reports;
 mod reuse;
 mod streams;
 mod treatment;
+mod udp_options;
 mod weather;
 mod world;
 

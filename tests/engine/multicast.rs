@@ -203,3 +203,30 @@ fn what_goes_to_a_group_is_not_answered() {
     assert_eq!(world.far.engine.counters().not_ours, 1);
     assert_eq!(world.far.engine.transmit_packet(world.now), None);
 }
+
+/// ip_mc_source: a list of one kind becomes one of the other only when it is empty.
+#[test]
+fn sources_are_blocked_and_heard_again() {
+    let mut world = World::new();
+    let (to, [good, bad]) = (address("239.1.2.3:7000"), ["10.0.2.15", "10.0.2.16"].map(group));
+    let member = socket(&mut world.far.engine, "0.0.0.0:7000");
+    let heard = |world: &mut World| {
+        [good, bad].map(|from| {
+            let packet = tubesock::udp::build(std::net::SocketAddr::new(from, 9), to, b"x", true);
+            world.far.engine.receive(&packet, world.now);
+            received(&mut world.far.engine, member).len()
+        })
+    };
+    let block =
+        |world: &mut World, blocked| world.far.engine.block_source(member, group(GROUP), bad, None, blocked);
+    assert_eq!(block(&mut world, true), Err(Error::InvalidArgument), "it is no member");
+    world.far.engine.join_group(member, group(GROUP), None, None).expect("join");
+    assert_eq!(block(&mut world, false), Err(Error::AddressNotAvailable));
+    assert_eq!((block(&mut world, true), heard(&mut world)), (Ok(()), [1, 0]));
+    assert_eq!(block(&mut world, true), Err(Error::AddressNotAvailable));
+    let only = |world: &mut World| world.far.engine.join_group(member, group(GROUP), Some(bad), None);
+    assert_eq!(only(&mut world), Err(Error::InvalidArgument));
+    assert_eq!((block(&mut world, false), heard(&mut world)), (Ok(()), [1, 1]));
+    assert_eq!((only(&mut world), heard(&mut world)), (Ok(()), [0, 1]));
+    assert_eq!(block(&mut world, true), Err(Error::InvalidArgument));
+}

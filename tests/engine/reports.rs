@@ -45,6 +45,8 @@ fn an_unconnected_socket_hears_only_if_it_asks() {
         kind: 3,
         code: 3,
         info: 0,
+        data: 0,
+        sent_micros: None,
         offender: Some(address("10.0.2.1:0").ip()),
         to: address("10.0.2.2:9"),
         payload: b"hello".to_vec(),

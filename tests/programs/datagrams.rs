@@ -31,6 +31,26 @@ fn python_client() {
     assert_eq!(outcome.text(), "echoed 13\n");
 }
 
+/// Under `tubesock run` a datagram that leaves does not wait for the host, and is overtaken by none.
+#[test]
+fn what_crosses_by_the_near_end_keeps_its_order() {
+    let server = UdpSocket::bind("127.0.0.1:0").expect("the loopback has free ports");
+    server.set_read_timeout(Some(Duration::from_secs(20))).expect("not zero");
+    let port = server.local_addr().expect("it is bound").port();
+    let reader = std::thread::spawn(move || {
+        for expected in 0..102 {
+            let mut number = [0; 100];
+            let length = server.recv(&mut number).expect("the next number");
+            assert_eq!(std::str::from_utf8(&number[..length]), Ok(expected.to_string().as_str()));
+        }
+    });
+    let (stack, closed) = (Stack::run(), free_port());
+    let arguments = [stack.gateway().to_string(), port.to_string(), closed.to_string()];
+    let program = Program::new(PYTHON).args(["-c", include_str!("python/crossing.py")]).args(&arguments);
+    program.on(&stack).run().success();
+    reader.join().expect("all of them, in order");
+}
+
 #[test]
 fn published_server() {
     let outside = free_port();

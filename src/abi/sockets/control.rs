@@ -1,16 +1,19 @@
 //! Control messages of datagram sockets (cmsg(3)): what ip(7) and ipv6(7) show of a datagram that arrived or of an error,
 //! and what they take with one that is sent. Written and cut off as Linux's put_cmsg does, read as its ip_cmsg_send and
-//! ip6_datagram_send_ctl do: messages of another level are not looked at.
+//! ip6_datagram_send_ctl do, and udp_cmsg_send: messages of another level are not looked at.
 
 use crate::bridge::datagram::Arrival;
 use crate::calls::address;
-use crate::engine::{Control, Domain, ErrorReport, Origin, Path};
+use crate::engine::{Control, Domain, ErrorReport, Kind, Origin, Path};
 use crate::error::{Error, Result};
+use crate::sys;
 use core::mem::size_of;
-use libc::{IPPROTO_IP, IPPROTO_IPV6, c_int, cmsghdr, msghdr};
+use libc::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_UDP, SOL_SOCKET, c_int, cmsghdr, msghdr};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const HEADER: usize = size_of::<cmsghdr>();
+/// linux/errqueue.h
+const SO_EE_ORIGIN_TIMESTAMPING: u8 = 4;
 
 /// Where control messages are written: the program's buffer.
 pub(super) struct Writer<'a> {
@@ -49,6 +52,13 @@ impl<'a> Writer<'a> {
 
     /// What the options of the socket show of a datagram.
     pub(super) fn put_arrival(&mut self, domain: Domain, arrival: &Arrival) {
+        if arrival.shows_time {
+            self.put_times(arrival.wall_nanos);
+        }
+        // sock_recv_drops
+        if arrival.shows_drops && arrival.dropped > 0 {
+            self.put(SOL_SOCKET, libc::SO_RXQ_OVFL, &arrival.dropped.to_ne_bytes());
+        }
         let over_v4 = arrival.to.ip().to_canonical().is_ipv4();
         let (hops, class) = (c_int::from(arrival.hop_limit), arrival.traffic_class);
         if arrival.shows_info_v6 && domain == Domain::V6 {
@@ -78,13 +88,24 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// struct scm_timestamping: by software; the other two are of hardware.
+    fn put_times(&mut self, wall_nanos: u64) {
+        let (seconds, nanos) = (wall_nanos / 1_000_000_000, wall_nanos % 1_000_000_000);
+        let data = [seconds.to_ne_bytes(), nanos.to_ne_bytes(), [0; 8], [0; 8], [0; 8], [0; 8]].concat();
+        self.put(SOL_SOCKET, libc::SO_TIMESTAMPING, &data);
+    }
+
     /// struct sock_extended_err, and the address of who found the error.
     pub(super) fn put_report(&mut self, domain: Domain, report: &ErrorReport) {
         let origin = match report.origin {
             Origin::Local => libc::SO_EE_ORIGIN_LOCAL,
             Origin::Icmp => libc::SO_EE_ORIGIN_ICMP,
             Origin::Icmp6 => libc::SO_EE_ORIGIN_ICMP6,
+            Origin::Timestamping => SO_EE_ORIGIN_TIMESTAMPING,
         };
+        if let Some(micros) = report.sent_micros {
+            self.put_times(sys::epoch_offset_nanos() + micros * 1000);
+        }
         let errno = report.error.errno().to_ne_bytes();
         let (level, kind, empty) = match domain {
             Domain::V4 => (IPPROTO_IP, libc::IP_RECVERR, size_of::<libc::sockaddr_in>()),
@@ -93,7 +114,7 @@ impl<'a> Writer<'a> {
         let mut data = errno.to_vec();
         data.extend([origin, report.kind, report.code, 0]);
         data.extend(report.info.to_ne_bytes());
-        data.extend(0u32.to_ne_bytes());
+        data.extend(report.data.to_ne_bytes());
         match report.offender {
             Some(offender) => {
                 let (bytes, count) = address::format(SocketAddr::new(offender, 0));
@@ -126,8 +147,8 @@ pub(super) unsafe fn bytes<'a>(message: &msghdr) -> &'a mut [u8] {
 
 /// The descriptors that came with a message (SCM_RIGHTS).
 pub(super) fn descriptors(bytes: &[u8]) -> impl Iterator<Item = c_int> {
-    let rights = messages(bytes)
-        .filter(|message| (message.level, message.kind) == (libc::SOL_SOCKET, libc::SCM_RIGHTS));
+    let rights =
+        messages(bytes).filter(|message| (message.level, message.kind) == (SOL_SOCKET, libc::SCM_RIGHTS));
     rights.flat_map(|message| message.data.as_chunks().0.iter().map(|bytes| c_int::from_ne_bytes(*bytes)))
 }
 
@@ -152,13 +173,18 @@ fn messages(mut bytes: &[u8]) -> impl Iterator<Item = One<'_>> {
 }
 
 /// What the control messages of sendmsg(2) ask for. EINVAL for one that makes no sense.
-pub(super) fn read(bytes: &[u8], domain: Domain) -> Result<Control> {
+pub(super) fn read(bytes: &[u8], domain: Domain, own_kind: Kind) -> Result<Control> {
     let mut control = Control::default();
     let mut read = 0;
     for One { level, kind, data } in messages(bytes) {
         match (level, kind, domain) {
-            (libc::SOL_SOCKET, libc::SCM_RIGHTS | libc::SCM_CREDENTIALS, _) => {}
-            (libc::SOL_SOCKET, _, _) => return Err(Error::InvalidArgument),
+            (SOL_SOCKET, libc::SCM_RIGHTS | libc::SCM_CREDENTIALS, _) => {}
+            (SOL_SOCKET, _, _) => return Err(Error::InvalidArgument),
+            (IPPROTO_UDP, libc::UDP_SEGMENT, _) if own_kind != Kind::Echo => {
+                let size = data.try_into().map_err(|_| Error::InvalidArgument)?;
+                control.segment = Some(u16::from_ne_bytes(size));
+            }
+            (IPPROTO_UDP, _, _) if own_kind != Kind::Echo => return Err(Error::InvalidArgument),
             (IPPROTO_IP, kind, Domain::V4) => read_v4(kind, data, &mut control)?,
             (IPPROTO_IPV6, kind, Domain::V6) => read_v6(kind, data, &mut control)?,
             _ => {}
@@ -240,6 +266,10 @@ mod tests {
             shows_info_v6: false,
             shows_hops: true,
             shows_class: true,
+            shows_time: false,
+            shows_drops: true,
+            wall_nanos: 0,
+            dropped: 0,
         }
     }
 
@@ -251,12 +281,14 @@ mod tests {
         writer.put_arrival(Domain::V4, &arrival());
         let written = writer.written();
         assert!(!writer.cut);
-        let control = read(&room[..written], Domain::V4).expect("what was written makes sense");
+        let control =
+            read(&room[..written], Domain::V4, Kind::Datagram).expect("what was written makes sense");
         let expected = Control {
             source: Some(Ipv4Addr::new(10, 0, 2, 15).into()),
             path: Some(Path::Link),
             hop_limit: Some(63),
             traffic_class: Some(8),
+            ..Control::default()
         };
         assert_eq!(control, expected);
     }
@@ -281,12 +313,20 @@ mod tests {
         let mut message = [0u8; 24];
         message[..8].copy_from_slice(&20usize.to_ne_bytes());
         message[12..16].copy_from_slice(&libc::IP_TTL.to_ne_bytes());
-        assert_eq!(read(&message, Domain::V4), Err(Error::InvalidArgument), "a TTL of zero");
+        assert_eq!(read(&message, Domain::V4, Kind::Datagram), Err(Error::InvalidArgument), "a TTL of zero");
         message[16] = 7;
-        assert_eq!(read(&message, Domain::V4).map(|control| control.hop_limit), Ok(Some(7)));
+        assert_eq!(read(&message, Domain::V4, Kind::Datagram).map(|control| control.hop_limit), Ok(Some(7)));
         message[..8].copy_from_slice(&1000usize.to_ne_bytes());
-        assert_eq!(read(&message, Domain::V4), Err(Error::InvalidArgument), "longer than the buffer");
+        assert_eq!(
+            read(&message, Domain::V4, Kind::Datagram),
+            Err(Error::InvalidArgument),
+            "longer than the buffer"
+        );
         message[..8].copy_from_slice(&0usize.to_ne_bytes());
-        assert_eq!(read(&message, Domain::V4), Err(Error::InvalidArgument), "shorter than its header");
+        assert_eq!(
+            read(&message, Domain::V4, Kind::Datagram),
+            Err(Error::InvalidArgument),
+            "shorter than its header"
+        );
     }
 }

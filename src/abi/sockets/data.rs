@@ -11,8 +11,10 @@ use crate::calls;
 use crate::engine::Control;
 use crate::error::{Error, Result};
 use crate::host;
-use crate::observe::{log, trace};
+use crate::observe::trace;
+use crate::sys;
 use crate::sys::raw::errno;
+use core::time::Duration;
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
 
 /// A datagram socket of ours. Costs an atomic load while this process has none.
@@ -105,12 +107,14 @@ fn noted(name: &str, fd: c_int, count: ssize_t) -> ssize_t {
     count
 }
 
-/// MSG_MORE would put several writes into one datagram; sent apart they would be other data. MSG_OOB is a stream's.
+/// MSG_OOB is a stream's (udp_sendmsg).
 fn refused_of_datagrams(flags: c_int) -> Option<Error> {
-    if flags & libc::MSG_MORE != 0 && log::first_time("MSG_MORE of a datagram socket", 0) {
-        tracing::warn!("MSG_MORE of a datagram socket: not supported, EOPNOTSUPP");
-    }
-    (flags & (libc::MSG_MORE | libc::MSG_OOB) != 0).then_some(Error::NotSupported)
+    (flags & libc::MSG_OOB != 0).then_some(Error::NotSupported)
+}
+
+/// What the flags of a sending call ask of a datagram.
+fn asked(flags: c_int) -> Control {
+    Control { more: flags & libc::MSG_MORE != 0, ..Control::default() }
 }
 
 /// Flags that a stream of ours has no meaning for.
@@ -147,7 +151,7 @@ pub unsafe fn write<K: Kernel>(fd: c_int, buffer: *const c_void, length: size_t)
     if let Some(identity) = datagram_socket(fd) {
         let vector = [iovec { iov_base: buffer.cast_mut(), iov_len: length }];
         // SAFETY: the program's buffer, as the caller's; it is only read.
-        return unsafe { datagram::send(&identity, None, Control::default(), &vector) };
+        return unsafe { datagram::send::<K>(&identity, None, Control::default(), &vector, 0) };
     }
     // SAFETY: as the caller's.
     let count = unsafe { K::write(fd, buffer, length) };
@@ -182,7 +186,7 @@ pub unsafe fn writev<K: Kernel>(fd: c_int, vector: *const iovec, count: c_int) -
         // SAFETY: as the caller's.
         return match unsafe { vectors(vector, count as size_t) } {
             // SAFETY: the program's buffers, as the caller's; they are only read.
-            Ok(vector) => unsafe { datagram::send(&identity, None, Control::default(), vector) },
+            Ok(vector) => unsafe { datagram::send::<K>(&identity, None, Control::default(), vector, 0) },
             Err(error) => fail(error) as ssize_t,
         };
     }
@@ -272,7 +276,7 @@ pub unsafe fn sendto<K: Kernel>(
         // SAFETY: as the caller's.
         return match unsafe { destination(to, to_length) } {
             // SAFETY: the program's buffer, as the caller's; it is only read.
-            Ok(to) => unsafe { datagram::send(&identity, to, Control::default(), &vector) },
+            Ok(to) => unsafe { datagram::send::<K>(&identity, to, asked(flags), &vector, flags) },
             Err(error) => fail(error) as ssize_t,
         };
     }
@@ -343,7 +347,7 @@ pub unsafe fn sendmsg<K: Kernel>(fd: c_int, message: *const msghdr, flags: c_int
             return fail(error) as ssize_t;
         }
         // SAFETY: as the caller's.
-        return unsafe { datagram::send_message(&identity, message) };
+        return unsafe { datagram::send_message::<K>(&identity, message, flags) };
     }
     if flags & libc::MSG_FASTOPEN != 0
         && let Some(error) = refused_flags(fd, flags)
@@ -369,8 +373,8 @@ pub unsafe fn sendmsg<K: Kernel>(fd: c_int, message: *const msghdr, flags: c_int
     sent("sendmsg", fd, count, Signal::of(flags))
 }
 
-/// recvmmsg(2). Of a datagram socket of ours: waits for the first message only (MSG_WAITFORONE), and not longer than
-/// a receive time-out allows; `timeout` is not looked at.
+/// recvmmsg(2). Of a datagram socket of ours, as do_recvmmsg has it: waits for each message, or for the first only
+/// (MSG_WAITFORONE), and looks at the time after each.
 ///
 /// # Safety
 /// As recvmmsg(2).
@@ -385,15 +389,43 @@ pub unsafe fn recvmmsg<K: Kernel>(
         // SAFETY: as the caller's.
         return unsafe { K::recvmmsg(fd, messages, count, flags, timeout) };
     };
-    let mut flags = flags & !libc::MSG_WAITFORONE;
+    // SAFETY: null, or as the caller's.
+    let patience = match unsafe { timeout.as_ref() }.map(patience).transpose() {
+        Ok(patience) => patience,
+        Err(error) => return fail(error),
+    };
+    let deadline = patience.map(|patience| sys::now() + patience);
+    let mut now_flags = flags & !libc::MSG_WAITFORONE;
+    let mut over = false;
     let each = |message: *mut msghdr| {
-        let now = flags;
-        flags |= libc::MSG_DONTWAIT;
+        if core::mem::replace(&mut over, false) {
+            return fail(Error::WouldBlock) as ssize_t;
+        }
         // SAFETY: a message of the program's array.
-        unsafe { datagram::receive_message::<K>(fd, &identity, message, now) }
+        let received = unsafe { datagram::receive_message::<K>(fd, &identity, message, now_flags) };
+        if flags & libc::MSG_WAITFORONE != 0 {
+            now_flags |= libc::MSG_DONTWAIT;
+        }
+        over = deadline.is_some_and(|deadline| sys::now() >= deadline);
+        received
     };
     // SAFETY: as the caller's.
-    unsafe { for_each_message(messages, count, each) }
+    let received = unsafe { for_each_message(messages, count, each) };
+    if let (Some(deadline), 1..) = (deadline, received) {
+        let left = deadline - sys::now();
+        let left = timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos().into() };
+        // SAFETY: not null where there is a deadline, and as the caller's.
+        unsafe { *timeout = left };
+    }
+    received
+}
+
+/// EINVAL for what is no time.
+fn patience(time: &timespec) -> Result<Duration> {
+    match (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec)) {
+        (Ok(seconds), Ok(nanos @ 0..1_000_000_000)) => Ok(Duration::new(seconds, nanos)),
+        _ => Err(Error::InvalidArgument),
+    }
 }
 
 /// sendmmsg(2)
@@ -415,7 +447,7 @@ pub unsafe fn sendmmsg<K: Kernel>(fd: c_int, messages: *mut mmsghdr, count: c_ui
         return fail(error);
     }
     // SAFETY: a message of the program's array.
-    let each = |message: *mut msghdr| unsafe { datagram::send_message(&identity, message) };
+    let each = |message: *mut msghdr| unsafe { datagram::send_message::<K>(&identity, message, flags) };
     // SAFETY: as the caller's.
     unsafe { for_each_message(messages, count, each) }
 }

@@ -1,14 +1,15 @@
 //! Datagrams: the receiver takes off the header that the bridge put in front (`bridge::datagram`); the sender asks the
-//! host, which knows at once when something cannot be sent.
+//! host, which knows at once when something cannot be sent, or puts the destination in front (`calls::datagrams`).
 
 use super::super::kernel::Kernel;
 use super::control::{self, Writer};
 use super::{fail, traced, work};
-use crate::bridge::datagram::{Arrival, HEADER, decode};
+use crate::bridge::datagram::{Arrival, HEADER, PREFIX, decode, prefix};
 use crate::bridge::name::Identity;
-use crate::calls;
-use crate::engine::Control;
+use crate::calls::{self, datagrams};
+use crate::engine::{Control, Origin};
 use crate::error::Error;
+use crate::sys::raw::errno;
 use libc::{c_int, c_void, iovec, msghdr, ssize_t};
 use std::net::SocketAddr;
 
@@ -50,7 +51,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Receives one datagram. The mark of an error is taken out of the queue, and its error reported if nobody has it yet.
+/// Receives one datagram. ECONNRESET stands for an error that the host knows.
 ///
 /// # Safety
 /// The vector's buffers are writable.
@@ -68,40 +69,35 @@ pub(super) unsafe fn receive<K: Kernel>(
     let mut vector = Vec::with_capacity(1 + message.vector.len());
     vector.push(iovec { iov_base: header.as_mut_ptr().cast(), iov_len: HEADER });
     vector.extend_from_slice(message.vector);
-    loop {
+    let mut quiet = false;
+    let count = loop {
         let mut native = empty_message();
         (native.msg_iov, native.msg_iovlen) = (vector.as_mut_ptr(), vector.len() as _);
         if !message.control.is_empty() {
             (native.msg_control, native.msg_controllen) =
                 (message.control.as_mut_ptr().cast(), message.control.len());
         }
+        // A datagram has no urgent data, and UDP does not look at the flag.
         // SAFETY: our header, then the caller's buffers.
-        let count = unsafe { K::recvmsg(fd, &raw mut native, flags) };
-        if count < 0 {
-            return count;
+        let count = unsafe { K::recvmsg(fd, &raw mut native, flags & !libc::MSG_OOB) };
+        match (count, decode(&header)) {
+            (-1, _) if errno() == libc::ECONNRESET => match work(|| calls::explain_datagram(identity)) {
+                Ok(Some(error)) | Err(error) => return fail(error) as ssize_t,
+                Ok(None) => quiet = true,
+            },
+            (1.., Some(arrival)) => break message.arrived(identity, &arrival, &native, count),
+            // Shut down, or an error that is the kernel's.
+            _ => break count,
         }
-        if let Some(arrival) = decode(&header) {
-            return message.arrived(identity, &arrival, &native, count);
-        }
-        if flags & libc::MSG_PEEK != 0 {
-            // The mark was only looked at: the next receive would find it again.
-            // SAFETY: no buffer at all.
-            unsafe {
-                K::recvfrom(
-                    fd,
-                    core::ptr::null_mut(),
-                    0,
-                    libc::MSG_DONTWAIT,
-                    core::ptr::null_mut(),
-                    core::ptr::null_mut(),
-                )
-            };
-        }
-        match work(|| Ok(calls::take_error(identity))) {
-            Ok(Some(error)) | Err(error) => return fail(error) as ssize_t,
-            Ok(None) => {}
-        }
+    };
+    if quiet {
+        // POLLERR was taken down, and its cause, in the error queue, is still there.
+        let _ = work(|| {
+            calls::show_errors(identity);
+            Ok(())
+        });
     }
+    count
 }
 
 /// What ICMP said of a datagram (IP_RECVERR): its payload, where it went to, and the error as a control message.
@@ -126,7 +122,7 @@ unsafe fn receive_report(identity: &Identity, message: &mut Message<'_>) -> ssiz
     message.flags = libc::MSG_ERRQUEUE;
     message.flags |= if writer.cut { libc::MSG_CTRUNC } else { 0 };
     message.flags |= if rest.is_empty() { 0 } else { libc::MSG_TRUNC };
-    message.sender = Some(report.to);
+    message.sender = (report.origin != Origin::Timestamping).then_some(report.to);
     (report.payload.len() - rest.len()) as ssize_t
 }
 
@@ -158,53 +154,121 @@ pub(super) unsafe fn receive_message<K: Kernel>(
     if count >= 0 {
         header.msg_flags = into.flags;
         header.msg_controllen = into.control_length;
-        if let (Some(sender), false) = (into.sender, header.msg_name.is_null()) {
-            let given = header.msg_namelen;
-            // SAFETY: the program's place for a name, of the length it gave.
-            unsafe {
-                super::give_address(sender, header.msg_name.cast(), &raw mut header.msg_namelen, given)
-            };
+        match into.sender {
+            Some(sender) if !header.msg_name.is_null() => {
+                let given = header.msg_namelen;
+                // SAFETY: the program's place for a name, of the length it gave.
+                unsafe {
+                    super::give_address(sender, header.msg_name.cast(), &raw mut header.msg_namelen, given)
+                };
+            }
+            Some(_) => {}
+            None => header.msg_namelen = 0,
         }
     }
     count
 }
 
+/// The largest that crosses by the near end: the host says what is too large for a socket.
+const CROSSING_MAX: usize = 60_000;
+
 /// Sends one datagram, gathered.
 ///
 /// # Safety
 /// The vector's buffers are readable.
-pub(super) unsafe fn send(
+pub(super) unsafe fn send<K: Kernel>(
     identity: &Identity,
     to: Option<&[u8]>,
     control: Control,
     vector: &[iovec],
+    flags: c_int,
 ) -> ssize_t {
+    let to = match datagrams::destination(identity, to) {
+        Ok(to) => to,
+        Err(error) => return fail(error) as ssize_t,
+    };
     let total: usize = vector.iter().map(|part| part.iov_len).fold(0, usize::saturating_add);
+    if control == Control::default() && total <= CROSSING_MAX && datagrams::crosses(identity, to) {
+        // SAFETY: as the caller's.
+        if let Some(count) = unsafe { cross::<K>(identity, to, vector, flags) } {
+            return count;
+        }
+    }
+    // SAFETY: as the caller's.
+    let sent = unsafe { gathered(vector, total) }
+        .and_then(|payload| work(|| datagrams::send(identity, to, control, &payload)));
+    match sent {
+        Ok(()) => {
+            traced("sendto", identity.fd, format_args!("({}) = {total}", identity.fd));
+            total as ssize_t
+        }
+        Err(error) => fail(error) as ssize_t,
+    }
+}
+
+/// Sends one by the near end; None when the host is to be asked after all. It waits for room, is interrupted and fails as
+/// the kernel has it: EPIPE behind shutdown(2), ECONNRESET for an error that the host knows.
+///
+/// # Safety
+/// As `send`.
+unsafe fn cross<K: Kernel>(
+    identity: &Identity,
+    to: Option<SocketAddr>,
+    vector: &[iovec],
+    flags: c_int,
+) -> Option<ssize_t> {
+    let mut front = prefix(&identity.token, to);
+    let mut whole = Vec::with_capacity(1 + vector.len());
+    whole.push(iovec { iov_base: front.as_mut_ptr().cast(), iov_len: PREFIX });
+    whole.extend_from_slice(vector);
+    let mut native = empty_message();
+    (native.msg_iov, native.msg_iovlen) = (whole.as_mut_ptr(), whole.len() as _);
+    let flags = flags & libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: our prefix, then the caller's buffers.
+    let count = unsafe { K::sendmsg(identity.fd, &raw const native, flags) };
+    match (count, errno()) {
+        (0.., _) => {
+            let count = count - PREFIX as ssize_t;
+            traced("sendto", identity.fd, format_args!("({}) = {count}", identity.fd));
+            Some(count)
+        }
+        (_, libc::EAGAIN | libc::EINTR | libc::EPIPE | libc::EFAULT) => Some(count),
+        // The host has the error, and what it is asked to send meets it.
+        _ => None,
+    }
+}
+
+/// The payload in one.
+///
+/// # Safety
+/// The vector's buffers are readable.
+unsafe fn gathered(vector: &[iovec], total: usize) -> crate::error::Result<Vec<u8>> {
     // 65,535 less a UDP header: what no datagram exceeds.
     if total > 65_527 {
-        return fail(Error::MessageTooLong) as ssize_t;
+        return Err(Error::MessageTooLong);
     }
     let mut payload = Vec::with_capacity(total);
     for part in vector.iter().filter(|part| part.iov_len > 0) {
         if part.iov_base.is_null() {
-            return fail(Error::BadAddress) as ssize_t;
+            return Err(Error::BadAddress);
         }
         // SAFETY: the program's buffer, of the length it gave.
         payload.extend_from_slice(unsafe {
             core::slice::from_raw_parts(part.iov_base.cast::<u8>(), part.iov_len)
         });
     }
-    match work(|| calls::send_datagram(identity, to, control, &payload)) {
-        Ok(count) => count as ssize_t,
-        Err(error) => fail(error) as ssize_t,
-    }
+    Ok(payload)
 }
 
 /// sendmsg(2) of a datagram socket of ours.
 ///
 /// # Safety
 /// As sendmsg(2).
-pub(super) unsafe fn send_message(identity: &Identity, message: *const msghdr) -> ssize_t {
+pub(super) unsafe fn send_message<K: Kernel>(
+    identity: &Identity,
+    message: *const msghdr,
+    flags: c_int,
+) -> ssize_t {
     if message.is_null() {
         return fail(Error::BadAddress) as ssize_t;
     }
@@ -216,19 +280,19 @@ pub(super) unsafe fn send_message(identity: &Identity, message: *const msghdr) -
         Err(error) => return fail(error) as ssize_t,
     };
     // SAFETY: as the caller's; it is only read.
-    let control = match control::read(unsafe { control::bytes(header) }, identity.domain) {
-        Ok(control) => control,
+    let control = match control::read(unsafe { control::bytes(header) }, identity.domain, identity.kind) {
+        Ok(control) => Control { more: flags & libc::MSG_MORE != 0, ..control },
         Err(error) => return fail(error) as ssize_t,
     };
     let name: *const c_void = header.msg_name;
     if name.is_null() {
         // SAFETY: the program's buffers.
-        return unsafe { send(identity, None, control, vector) };
+        return unsafe { send::<K>(identity, None, control, vector, flags) };
     }
     // SAFETY: as the caller's.
     match unsafe { super::address_bytes(name.cast(), header.msg_namelen) } {
         // SAFETY: the program's buffers.
-        Ok(to) => unsafe { send(identity, Some(to), control, vector) },
+        Ok(to) => unsafe { send::<K>(identity, Some(to), control, vector, flags) },
         Err(error) => fail(error) as ssize_t,
     }
 }

@@ -13,7 +13,6 @@ mod options;
 use super::kernel::Kernel;
 use crate::bridge::name::Identity;
 use crate::calls::{self, Progress, address};
-use crate::engine::Kind;
 use crate::error::{Error, Result};
 use crate::host;
 use crate::observe::trace;
@@ -325,6 +324,11 @@ unsafe fn answer_address(
 pub unsafe fn shutdown<K: Kernel>(fd: c_int, how: c_int) -> c_int {
     if let Some(identity) = calls::identify(fd) {
         if let Err(error) = work(|| calls::shutdown(&identity, how)) {
+            if identity.kind.is_datagram() && error == Error::NotConnected {
+                // An error, and yet it is shut (inet_shutdown).
+                // SAFETY: no pointers.
+                unsafe { K::shutdown(fd, how) };
+            }
             return fail(error);
         }
         traced("shutdown", fd, format_args!("({fd}, {how}) = 0"));
@@ -420,5 +424,5 @@ impl fmt::Display for Outcome {
 
 /// Whether `identity` is a datagram socket, of UDP or ICMP.
 fn is_datagram(identity: &Identity) -> bool {
-    identity.kind != Kind::Stream
+    identity.kind.is_datagram()
 }

@@ -82,9 +82,14 @@ pub unsafe fn setsockopt<K: Kernel>(
 pub unsafe fn ioctl<K: Kernel>(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
     const FIONREAD: c_ulong = libc::FIONREAD as c_ulong;
     const TIOCOUTQ: c_ulong = libc::TIOCOUTQ as c_ulong;
+    const SIOCATMARK: c_ulong = 0x8905;
     if interfaces::is_about(request) && calls::identify(fd).is_some() {
         // SAFETY: as the caller's.
         return status(unsafe { interfaces::ioctl(request, argument) });
+    }
+    if request == SIOCATMARK && calls::identify(fd).is_some_and(|identity| is_datagram(&identity)) {
+        // A stream's.
+        return fail(Error::Kernel(libc::ENOTTY));
     }
     // SAFETY: as the caller's.
     let result = unsafe { K::ioctl(fd, request, argument) };

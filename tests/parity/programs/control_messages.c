@@ -2,6 +2,7 @@
 #include "parity.h"
 
 #include <linux/errqueue.h>
+#include <linux/net_tstamp.h>
 #include <netinet/ip.h>
 #include <sys/time.h>
 
@@ -47,6 +48,19 @@ static const char *control_named(struct cmsghdr *message)
         return label("SCM_TIMESTAMP (%zu)", message->cmsg_len - CMSG_LEN(0));
     if (level == SOL_SOCKET && type == SCM_TIMESTAMPNS)
         return label("SCM_TIMESTAMPNS (%zu)", message->cmsg_len - CMSG_LEN(0));
+    if (level == SOL_SOCKET && type == SCM_TIMESTAMPING) {
+        struct scm_timestamping times;
+
+        memcpy(&times, CMSG_DATA(message), sizeof times);
+        return label("SCM_TIMESTAMPING (%zu), by software %d, by hardware %d", message->cmsg_len - CMSG_LEN(0),
+                     times.ts[0].tv_sec > 1000000000, times.ts[2].tv_sec != 0);
+    }
+    if (level == IPPROTO_IP && type == IP_RECVERR) {
+        struct sock_extended_err error;
+
+        memcpy(&error, CMSG_DATA(message), sizeof error);
+        return label("IP_RECVERR %s, origin %d, info %u, data %u", errno_named((int)error.ee_errno), error.ee_origin, error.ee_info, error.ee_data);
+    }
     return label("level %d, type %d", level, type);
 }
 
@@ -237,6 +251,51 @@ static void times(void)
     receive("SO_TIMESTAMPNS", ends[1], sizeof(union control), 0);
 }
 
+/* SO_TIMESTAMPING of what arrives. The kernel begins a moment after it was told. */
+static void times_by_software(void)
+{
+    int ends[2], flags = SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_RX_SOFTWARE;
+    char bytes[8];
+    struct iovec vector = {bytes, sizeof bytes};
+    union control control;
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control.bytes};
+
+    datagram_pair(AF_INET, ends);
+    fact("SO_TIMESTAMPING", "%s", outcome(setsockopt(ends[1], SOL_SOCKET, SO_TIMESTAMPING, &flags, sizeof flags)));
+    for (int tries = 0; tries < 1000; tries++) {
+        MUST(send(ends[0], "when", 4, 0));
+        await(ends[1], POLLIN);
+        message.msg_controllen = sizeof control;
+        MUST(recvmsg(ends[1], &message, MSG_DONTWAIT));
+        if (message.msg_controllen)
+            break;
+        poll(NULL, 0, 1);
+    }
+    fact("arrived", "%s", message.msg_controllen ? control_named(CMSG_FIRSTHDR(&message)) : "without");
+}
+
+/* Of what is sent they come in the error queue, and are no errors. */
+static void times_of_leaving(void)
+{
+    int ends[2], flags = SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_OPT_TSONLY |
+                         SOF_TIMESTAMPING_OPT_ID;
+    char byte;
+
+    datagram_pair(AF_INET, ends);
+    fact("SO_TIMESTAMPING", "%s", outcome(setsockopt(ends[0], SOL_SOCKET, SO_TIMESTAMPING, &flags, sizeof flags)));
+    fact("before", "%s", events_of(ends[0]));
+    MUST(send(ends[0], "when", 4, 0));
+    fact("shows POLLERR", "%d", await(ends[0], POLLERR));
+    MUST(send(ends[0], "then", 4, 0));
+    fact("recv", "%s", outcome(recv(ends[0], &byte, 1, MSG_DONTWAIT)));
+    fact("events", "%s", events_of(ends[0]));
+    receive("left", ends[0], sizeof(union control), MSG_ERRQUEUE);
+    fact("one is left, events", "%s", events_of(ends[0]));
+    receive("left again", ends[0], sizeof(union control), MSG_ERRQUEUE);
+    fact("none is left, events", "%s", events_of(ends[0]));
+    receive("nothing", ends[0], sizeof(union control), MSG_ERRQUEUE);
+}
+
 /* A stream has none, and takes some. */
 static void of_a_stream(void)
 {
@@ -307,6 +366,8 @@ const struct parity_case cases[] = {
     {"answered_from_another_address", answered_from_another_address},
     {"sent_v6", sent_v6},
     {"times", times},
+    {"times_by_software", times_by_software},
+    {"times_of_leaving", times_of_leaving},
     {"of_a_stream", of_a_stream},
     {"error_queue", error_queue},
     {"error_queue_unconnected", error_queue_unconnected},

@@ -67,7 +67,7 @@ impl Kernel {
                 untaken: far.map_or(0, |far| far.unread),
             },
             // Of datagrams the kernel counts those that wait only with what they cost, as Linux's UDP does.
-            Kind::Datagram | Kind::Echo => NearEnd {
+            Kind::Datagram | Kind::Lite | Kind::Echo => NearEnd {
                 inode: socket.inode,
                 unread: far.map_or(0, |far| far.unread_by_peer),
                 untaken: socket.unread_by_peer,

@@ -58,7 +58,7 @@ impl Arguments {
         let all = !self.tcp && !self.udp;
         match kind {
             Kind::Stream => self.tcp || all,
-            Kind::Datagram => self.udp || all,
+            Kind::Datagram | Kind::Lite => self.udp || all,
             Kind::Echo => all,
         }
     }

@@ -80,6 +80,8 @@ fn cells(row: &Row, end: Option<&NearEnd>, services: &Services) -> [String; COLU
         match row.kind {
             Kind::Stream => "tcp",
             Kind::Datagram => "udp",
+            // ss(8) does not show those of the kernel.
+            Kind::Lite => "udpl",
             Kind::Echo => "icmp",
         }
         .into(),
