@@ -303,3 +303,22 @@ fn decode_one(bytes: &[u8]) -> Option<SocketAddr> {
     };
     Some(SocketAddr::new(ip, port))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_token_in_front_is_for_the_peer() {
+        let token = [7; 16];
+        for to in [None, Some("10.0.2.2:53"), Some("[fd00::2]:53"), Some("[::ffff:10.0.2.2]:9")] {
+            let to = to.map(|to| to.parse().expect("an address"));
+            let message = [&prefix(&token, to)[..], b"payload"].concat();
+            assert_eq!(split(&token, &message), (to, &b"payload"[..]));
+            assert_eq!(split(&[8; 16], &message), (None, &message[..]), "another host's");
+        }
+        for short in [&token[..], &[7; PREFIX - 1], b"payload", b""] {
+            assert_eq!(split(&token, short), (None, short));
+        }
+    }
+}
