@@ -23,7 +23,7 @@ impl Engine {
         match icmp::parse(packet, header, verify)? {
             Some(Message::Echo) if self.is_local(header.destination) => {
                 let reply = icmp::echo_reply(packet, header, self.settings.checksums);
-                self.reply(reply, header.source);
+                self.reply_in_pieces(reply, header.source, now);
             }
             Some(Message::EchoReply(identifier)) => self.take_reply(identifier, packet, header),
             Some(Message::Error(report)) => self.take_report(&report, packet, now),

@@ -394,6 +394,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Sends an answer as large as what it answers, which may have come in fragments.
+    pub(super) fn reply_in_pieces(&mut self, packet: Packet, to: IpAddr, now: Instant) {
+        let mtu = self.datagram_mtu(to, PathMtuDiscovery::Dont, now);
+        if packet.len() <= mtu {
+            self.reply(packet, to);
+        } else if self.send_cut(&packet, mtu, to).is_err() {
+            self.counters.dropped += 1;
+        }
+    }
+
     /// The largest packet that goes to `remote` whole. A link of the largest MTU there is bounds nothing: the length
     /// field does.
     fn datagram_mtu(&self, remote: IpAddr, discovery: PathMtuDiscovery, now: Instant) -> usize {

@@ -77,6 +77,11 @@ fn parse_v6(packet: &[u8]) -> Result<Fragment, Fault> {
         return Err(Fault::Malformed);
     }
     let [next, _, high, low, a, b, c, d] = front[V6_HEADER..] else { return Err(Fault::Malformed) };
+    if next == FRAGMENT_V6 {
+        // Once and no more (RFC 8200 4.1): each would be put together inside the other, as deep as a packet is long. Linux
+        // drops it too (ipv6_frag_rcv).
+        return Err(Fault::Malformed);
+    }
     let field = u16::from_be_bytes([high, low]);
     let traffic_class = front[0] << 4 | front[1] >> 4;
     Ok(Fragment {

@@ -158,6 +158,38 @@ fn an_atomic_fragment_is_a_packet() {
     assert_eq!(engine.receive_from(id), None);
 }
 
+/// Headers in headers, as many as a packet holds: more than any stack does.
+#[test]
+fn fragments_of_fragments_are_dropped() {
+    let mut engine = Engine::new(settings("2", 3), NOW);
+    let [source, destination] = ["fd00::15", "fd00::2"].map(|text| text.parse().expect("an address"));
+    let header = [44, 0, 0, 0, 0, 0, 0, 1];
+    let mut packet = ip::build(source, destination, ip::Protocol::Other(44), 8 * 8190, true);
+    packet[40..].chunks_mut(8).for_each(|place| place.copy_from_slice(&header));
+    engine.receive(&packet, NOW);
+    assert_eq!(engine.counters().malformed, 1);
+}
+
+/// The answer is as large as the question, and the link no larger than before.
+#[test]
+fn an_echo_in_fragments_is_answered_in_fragments() {
+    for (domain, kind, to) in [(Domain::V4, 8, "10.0.2.2:0"), (Domain::V6, 128, "[fd00::2]:0")] {
+        let mut world = World::new();
+        for road in &mut world.roads {
+            *road = Box::new(|packet| {
+                assert!(packet.len() <= 1500, "{} bytes", packet.len());
+                vec![packet]
+            });
+        }
+        let id = world.near.engine.open(domain, Kind::Echo);
+        let request = [&[kind, 0, 0, 0, 0, 0, 0, 1], &payload(4000)[..]].concat();
+        world.near.engine.send_to(id, Some(address(to)), &request, world.now).expect("send");
+        world.settle();
+        let reply = world.near.engine.receive_from(id).expect("a reply");
+        assert_eq!(reply.payload[8..], request[8..]);
+    }
+}
+
 /// DF, and an identification only where it means something (RFC 6864).
 #[test]
 fn who_forbids_cutting_says_so_in_the_packet() {
