@@ -10,7 +10,11 @@ pub(super) const PSH: u8 = 8;
 pub(super) const ACK: u8 = 16;
 pub(super) const URG: u8 = 32;
 
+pub(super) const ICMP_V4: u8 = 1;
 pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
+pub(super) const FRAGMENT_V6: u8 = 44;
+pub(super) const ICMP_V6: u8 = 58;
 
 /// A TCP segment in its packet.
 #[derive(Clone, Debug)]
@@ -110,6 +114,114 @@ pub(super) fn packet(source: IpAddr, destination: IpAddr, protocol: u8, payload:
     }
     packet.extend(payload);
     packet
+}
+
+/// A packet with a datagram of UDP, which says that it is `claimed` bytes long.
+pub(super) fn datagram(source: SocketAddr, destination: SocketAddr, claimed: u16, payload: &[u8]) -> Vec<u8> {
+    let mut udp: Vec<u8> =
+        [source.port(), destination.port(), claimed, 0].into_iter().flat_map(u16::to_be_bytes).collect();
+    udp.extend(payload);
+    let sum = !transport_sum(source.ip(), destination.ip(), UDP, &udp);
+    udp[6..8].copy_from_slice(&sum.max(1).to_be_bytes());
+    packet(source.ip(), destination.ip(), UDP, &udp)
+}
+
+/// A packet with a message of ICMP or ICMPv6, whose checksum is filled in.
+pub(super) fn message(source: IpAddr, destination: IpAddr, mut bytes: Vec<u8>) -> Vec<u8> {
+    let (protocol, sum) = match source {
+        IpAddr::V4(_) => (ICMP_V4, sum(0, &bytes)),
+        IpAddr::V6(_) => (ICMP_V6, transport_sum(source, destination, ICMP_V6, &bytes)),
+    };
+    bytes[2..4].copy_from_slice(&(!sum).to_be_bytes());
+    packet(source, destination, protocol, &bytes)
+}
+
+/// Gives a packet a TTL and TOS, or a hop limit and traffic class.
+pub(super) fn treat(packet: &mut [u8], hop_limit: u8, class: u8) {
+    if packet[0] >> 4 == 4 {
+        (packet[1], packet[8]) = (class, hop_limit);
+        packet[10..12].fill(0);
+        let sum = !sum(0, &packet[..20]);
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    } else {
+        packet[0] = 0x60 | class >> 4;
+        packet[1] = class << 4 | packet[1] & 15;
+        packet[7] = hop_limit;
+    }
+}
+
+/// Hop limit and traffic class of a packet.
+pub(super) fn treatment(packet: &[u8]) -> (u8, u8) {
+    match packet[0] >> 4 {
+        4 => (packet[8], packet[1]),
+        _ => (packet[7], packet[0] << 4 | packet[1] >> 4),
+    }
+}
+
+/// Part of the payload of a packet (RFC 791 3.2, RFC 8200 4.5).
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub(super) identification: u32,
+    /// In bytes.
+    pub(super) offset: usize,
+    pub(super) more: bool,
+    pub(super) protocol: u8,
+    pub(super) payload: Vec<u8>,
+}
+
+impl Part {
+    /// The payload of `packet` in parts of `room` bytes, a multiple of eight.
+    pub(super) fn cut(packet: &[u8], room: usize, identification: u32) -> Vec<Part> {
+        let Some((_, _, protocol, payload)) = payload(packet, false) else { return Vec::new() };
+        let parts = payload.chunks(room).enumerate().map(|(index, piece)| Part {
+            identification,
+            offset: index * room,
+            more: (index + 1) * room < payload.len(),
+            protocol,
+            payload: piece.to_vec(),
+        });
+        parts.collect()
+    }
+
+    /// The fragment of `packet` that carries it.
+    pub(super) fn packet(&self, of: &[u8]) -> Vec<u8> {
+        let (source, destination, _, _) = payload(of, false).expect("a packet");
+        let (hop_limit, class) = treatment(of);
+        let field = self.offset as u16 & !7;
+        let mut fragment = if source.is_ipv4() {
+            let mut fragment = packet(source, destination, self.protocol, &self.payload);
+            fragment[4..6].copy_from_slice(&(self.identification as u16).to_be_bytes());
+            fragment[6..8].copy_from_slice(&(field / 8 + (u16::from(self.more) << 13)).to_be_bytes());
+            fragment
+        } else {
+            let [high, low] = (field | u16::from(self.more)).to_be_bytes();
+            let header = [[self.protocol, 0, high, low], self.identification.to_be_bytes()].concat();
+            packet(source, destination, FRAGMENT_V6, &[&header, &self.payload[..]].concat())
+        };
+        treat(&mut fragment, hop_limit, class);
+        fragment
+    }
+
+    /// What `packet` carries, if it is a fragment.
+    pub(super) fn read(packet: &[u8]) -> Option<Part> {
+        let (source, _, protocol, payload) = payload(packet, false)?;
+        let word = |bytes: &[u8], at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+        if source.is_ipv4() {
+            let (identification, field) = (word(packet, 4).into(), word(packet, 6));
+            let (offset, more) = (usize::from(field & 0x1fff) * 8, field & 0x2000 != 0);
+            let part = Part { identification, offset, more, protocol, payload: payload.to_vec() };
+            return (more || offset > 0).then_some(part);
+        }
+        let (header, payload) = payload.split_first_chunk::<8>().filter(|_| protocol == FRAGMENT_V6)?;
+        let field = word(header, 2);
+        Some(Part {
+            identification: u32::from(word(header, 4)) << 16 | u32::from(word(header, 6)),
+            offset: usize::from(field & !7),
+            more: field & 1 != 0,
+            protocol: header[0],
+            payload: payload.to_vec(),
+        })
+    }
 }
 
 /// Addresses, protocol and payload of a packet whose length is what its header says.
@@ -226,6 +338,27 @@ impl Options {
             bytes = rest;
         }
         Some(options)
+    }
+}
+
+#[test]
+fn a_packet_survives_in_parts() {
+    for addresses in [["10.0.2.15:1", "10.0.2.2:2"], ["[fd00::15]:1", "[fd00::2]:2"]] {
+        let [source, destination] = addresses.map(|text| text.parse().expect("an address"));
+        let mut whole = datagram(source, destination, 8 + 100, &[5; 100]);
+        treat(&mut whole, 9, 0xb8);
+        let mut together = Vec::new();
+        for part in Part::cut(&whole, 40, 77) {
+            let packet = part.packet(&whole);
+            assert_eq!(treatment(&packet), (9, 0xb8));
+            assert!(payload(&packet, true).is_some(), "its header is whole");
+            let read = Part::read(&packet).expect("a fragment");
+            assert_eq!((read.identification, read.protocol), (77, UDP));
+            assert_eq!((read.offset, read.more), (together.len(), together.len() < 80));
+            together.extend(read.payload);
+        }
+        assert_eq!(Some(&together[..]), payload(&whole, true).map(|(_, _, _, payload)| payload));
+        assert!(Part::read(&whole).is_none());
     }
 }
 
