@@ -15,6 +15,7 @@ pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
 pub(super) const FRAGMENT_V6: u8 = 44;
 pub(super) const ICMP_V6: u8 = 58;
+pub(super) const UDP_LITE: u8 = 136;
 
 /// A TCP segment in its packet.
 #[derive(Clone, Debug)]
@@ -124,6 +125,35 @@ pub(super) fn datagram(source: SocketAddr, destination: SocketAddr, claimed: u16
     let sum = !transport_sum(source.ip(), destination.ip(), UDP, &udp);
     udp[6..8].copy_from_slice(&sum.max(1).to_be_bytes());
     packet(source.ip(), destination.ip(), UDP, &udp)
+}
+
+/// A packet with a datagram of UDP-Lite, of which the checksum covers `coverage` bytes, or all for 0 (RFC 3828 3.1).
+pub(super) fn lite_datagram(
+    source: SocketAddr,
+    destination: SocketAddr,
+    coverage: usize,
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut bytes: Vec<u8> = [source.port(), destination.port(), coverage as u16, 0]
+        .into_iter()
+        .flat_map(u16::to_be_bytes)
+        .collect();
+    bytes.extend(payload);
+    let sum = !lite_sum(source.ip(), destination.ip(), &bytes).expect("a coverage within it");
+    bytes[6..8].copy_from_slice(&if sum == 0 { u16::MAX } else { sum }.to_be_bytes());
+    packet(source.ip(), destination.ip(), UDP_LITE, &bytes)
+}
+
+/// `transport_sum` of what is covered of a datagram of UDP-Lite. None for a coverage that cannot be.
+pub(super) fn lite_sum(source: IpAddr, destination: IpAddr, bytes: &[u8]) -> Option<u16> {
+    let covered = match usize::from(u16::from_be_bytes([bytes[4], bytes[5]])) {
+        0 => bytes.len(),
+        covered => covered,
+    };
+    let front = bytes.get(..covered).filter(|front| front.len() >= 8)?;
+    // The pseudo header has the length of the whole.
+    let rest = (bytes.len() - covered) as u64;
+    Some(sum(rest + u64::from(transport_sum(source, destination, UDP_LITE, front)), &[]))
 }
 
 /// A packet with a message of ICMP or ICMPv6, whose checksum is filled in.

@@ -207,6 +207,9 @@ impl Engine {
         if payload.len() + udp::HEADER_LENGTH > ip::payload_max(remote.ip()) {
             return Err(Error::MessageTooLong);
         }
+        if payload.len() <= size {
+            return self.send_one(id, remote, control, payload, now);
+        }
         payload.chunks(size).try_for_each(|part| self.send_one(id, remote, control, part, now))
     }
 

@@ -111,8 +111,9 @@ fn segments() {
     world.near.engine.send_to(client, None, b"abcdefghij", world.now).expect("send");
     let whole = Control { segment: Some(0), ..Control::default() };
     world.near.engine.send_with(client, None, &whole, b"abcdefghij", world.now).expect("send");
+    world.near.engine.send_to(client, None, b"", world.now).expect("send");
     world.settle();
-    let parts: [&[u8]; 4] = [b"abcd", b"efgh", b"ij", b"abcdefghij"];
+    let parts: [&[u8]; 5] = [b"abcd", b"efgh", b"ij", b"abcdefghij", b""];
     assert_eq!(received(&mut world.far.engine, server), parts);
     let send = |engine: &mut Engine, size, length: usize| {
         let control = Control { segment: Some(size), ..Control::default() };

@@ -5,14 +5,17 @@ use super::super::bytes::Bytes;
 use super::super::wire;
 use super::{OURS, SOCKETS_MAX, THEIRS, World};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use tubesock::engine::{Control, Domain, Kind, Path, PathMtuDiscovery, SocketId, SocketOption};
+use tubesock::engine::{
+    Control, Coverage, Domain, Kind, Path, PathMtuDiscovery, SocketId, SocketOption, Timestamps,
+};
 use tubesock::error::Error;
 
-/// Ports of three sockets with SO_REUSEPORT, of three with SO_REUSEADDR, of who wants to see errors; the identifier of
-/// who pings.
+/// Ports of three sockets with SO_REUSEPORT, of three with SO_REUSEADDR, of who wants to see errors, of UDP-Lite; the
+/// identifier of who pings.
 pub(super) const SHARED: u16 = 7000;
 pub(super) const MANY: u16 = 7001;
 pub(super) const WATCHED: u16 = 7002;
+pub(super) const LITE: u16 = 7003;
 pub(super) const PINGED: u16 = 77;
 
 pub(super) const GROUPS: [[IpAddr; 3]; 2] = [
@@ -63,6 +66,8 @@ impl World {
                 self.engine.connect(id, peer, now).expect("connect");
             }
         }
+        let id = self.add(Domain::V6, Kind::Lite);
+        self.engine.bind(id, SocketAddr::new(wildcard(Domain::V6), LITE), now).expect("bind");
     }
 
     fn add(&mut self, domain: Domain, kind: Kind) -> SocketId {
@@ -81,6 +86,8 @@ impl World {
         let to = target(input);
         let to = (!input.u8().is_multiple_of(4)).then_some(to);
         let control = control(input);
+        // What waits for more goes as the first of it was to go.
+        let plain = self.engine.sends_plainly(id, to) && !control.more;
         let length = usize::from(input.pick(&[0, 8, 100, 1472, 1473, 4000, 65_507, 65_527, 65_535_u16]));
         let mut payload = vec![3; length];
         let asks = if self.engine.local(id).is_some_and(|local| local.is_ipv4()) { 8 } else { 128 };
@@ -88,7 +95,7 @@ impl World {
         let sent = self.engine.send_with(id, to, &control, &payload, self.now);
         // Whatever waits for the link, datagrams come before segments, and before this one nothing waited.
         let Some(packet) = self.next_packet() else { return };
-        if sent.is_ok() && is_sent(&packet) {
+        if plain && sent.is_ok() && is_sent(&packet) {
             let (hop_limit, class) = wire::treatment(&packet);
             assert!(control.hop_limit.is_none_or(|asked| asked == hop_limit), "TTL {hop_limit}: {control:?}");
             assert!(control.traffic_class.is_none_or(|asked| asked == class), "TOS {class}: {control:?}");
@@ -118,13 +125,13 @@ impl World {
     /// Any of it may fail.
     pub(super) fn arrange_datagrams(&mut self, input: &mut Bytes) {
         let now = self.now;
-        let action = input.u8() % 9;
+        let action = input.u8() % 10;
         if action == 0 && self.datagrams.len() < SOCKETS_MAX {
             let domain = input.pick(&[Domain::V4, Domain::V6]);
-            let id = self.add(domain, input.pick(&[Kind::Datagram, Kind::Datagram, Kind::Echo]));
+            let id = self.add(domain, input.pick(&[Kind::Datagram, Kind::Lite, Kind::Echo]));
             let option = input.pick(&[SocketOption::ReusePort(true), SocketOption::ReuseAddress(true)]);
             self.engine.set_option(id, option, now).expect("an option");
-            let port = input.pick(&[SHARED, MANY, WATCHED, PINGED, 0]);
+            let port = input.pick(&[SHARED, MANY, WATCHED, PINGED, 0, LITE]);
             let _ = self.engine.bind(id, SocketAddr::new(wildcard(domain), port), now);
             return;
         }
@@ -144,6 +151,11 @@ impl World {
                     let path = path.unwrap_or(Path::Link);
                     self.members.retain(|member| *member != (id, group, path));
                 }
+            }
+            9 => {
+                let (group, source, path) = membership(input);
+                let source = source.unwrap_or(THEIRS[usize::from(group.is_ipv6())]);
+                let _ = self.engine.block_source(id, group, source, path, input.u8().is_multiple_of(2));
             }
             6 if self.datagrams.len() > 1 => {
                 self.engine.release(id, now);
@@ -167,7 +179,7 @@ impl World {
 fn is_sent(packet: &[u8]) -> bool {
     let Some((_, _, protocol, payload)) = wire::payload(packet, false) else { return false };
     match protocol {
-        wire::UDP | wire::FRAGMENT_V6 => true,
+        wire::UDP | wire::UDP_LITE | wire::FRAGMENT_V6 => true,
         wire::ICMP_V4 | wire::ICMP_V6 => matches!(payload[0], 8 | 128),
         _ => false,
     }
@@ -196,7 +208,7 @@ fn target(input: &mut Bytes) -> SocketAddr {
         IpAddr::V4(address) if choice & 0x80 != 0 => address.to_ipv6_mapped().into(),
         address => address,
     };
-    SocketAddr::new(address, input.pick(&[WATCHED, SHARED, MANY, 0]))
+    SocketAddr::new(address, input.pick(&[WATCHED, SHARED, MANY, 0, LITE]))
 }
 
 fn control(input: &mut Bytes) -> Control {
@@ -208,6 +220,8 @@ fn control(input: &mut Bytes) -> Control {
         traffic_class: asked(1),
         source: asked(2).map(|choice| sources[usize::from(choice) % sources.len()]),
         path: asked(3).map(|choice| if choice % 2 == 0 { Path::Link } else { Path::Loopback }),
+        segment: asked(4).map(|choice| u16::from(choice) * 16),
+        more: bits & 0x20 != 0,
     }
 }
 
@@ -229,7 +243,7 @@ fn option(input: &mut Bytes) -> SocketOption {
     let domain = input.pick(&[Domain::V4, Domain::V6]);
     let number = input.u8();
     let on = number.is_multiple_of(2);
-    match input.u8() % 13 {
+    match input.u8() % 17 {
         0 => SocketOption::ReuseAddress(on),
         1 => SocketOption::ReusePort(on),
         2 => SocketOption::Broadcast(on),
@@ -242,6 +256,18 @@ fn option(input: &mut Bytes) -> SocketOption {
         9 => SocketOption::ReceiveErrors(domain, on),
         10 => SocketOption::ReceiveBuffer(on.then_some(usize::from(number) * 512)),
         11 => SocketOption::V6Only(on),
+        12 => SocketOption::Cork(on),
+        13 => SocketOption::Segment(u16::from(number) * 16),
+        14 => SocketOption::Timestamps(Timestamps {
+            on,
+            only: number & 2 != 0,
+            numbered: number & 4 != 0,
+            next: 0,
+        }),
+        15 => SocketOption::ChecksumCoverage(Coverage {
+            send: if on { 0 } else { u16::from(number).max(8) },
+            receive: (number & 2 != 0).then_some(u16::from(number)),
+        }),
         _ => SocketOption::PathMtuDiscovery(domain, input.pick(&[Dont, Want, Do, Probe, Interface, Omit])),
     }
 }

@@ -3,7 +3,7 @@
 
 use super::super::bytes::Bytes;
 use super::super::wire::{self, ACK, Part, Wire};
-use super::datagrams::{BROADCASTS, GROUPS, MANY, PINGED, SHARED, WATCHED};
+use super::datagrams::{BROADCASTS, GROUPS, LITE, MANY, PINGED, SHARED, WATCHED};
 use super::{OURS, THEIRS, World};
 use std::net::SocketAddr;
 use tubesock::engine::Path;
@@ -43,7 +43,7 @@ impl World {
             number if family == 0 => BROADCASTS[usize::from(number) - 6],
             _ => GROUPS[1][0],
         };
-        let ports = [input.pick(&[WATCHED, 4000, 4001]), input.pick(&[SHARED, MANY, WATCHED, 9])];
+        let ports = [input.pick(&[WATCHED, 4000, 4001]), input.pick(&[SHARED, MANY, WATCHED, 9, LITE, LITE])];
         let source = SocketAddr::new(THEIRS[family], ports[0].wrapping_add(u16::from(bits >> 4)));
         let destination = SocketAddr::new(destination, ports[1]);
         let treatment = (input.u8(), input.u8());
@@ -51,7 +51,15 @@ impl World {
         self.serial += 1;
         let mut payload = self.serial.to_be_bytes().to_vec();
         payload.resize(length, 7);
-        let mut packet = wire::datagram(source, destination, 8 + length as u16, &payload);
+        let mut packet = match ports[1] {
+            LITE => wire::lite_datagram(
+                source,
+                destination,
+                [0, 8, 12, 8 + length][usize::from(bits >> 4 & 3)],
+                &payload,
+            ),
+            _ => wire::datagram(source, destination, 8 + length as u16, &payload),
+        };
         wire::treat(&mut packet, treatment.0, treatment.1);
         Sent { source, destination, treatment, payload, packet }
     }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::super::bytes::Bytes;
-use super::super::wire::{self, ICMP_V4, ICMP_V6, Part, TCP, UDP, Wire};
+use super::super::wire::{self, ICMP_V4, ICMP_V6, Part, TCP, UDP, UDP_LITE, Wire};
 use super::{BUFFER_MAX, FLOWS_MAX, Flow, OURS, PACKETS_MAX, ROUNDS_MAX, World};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -160,6 +160,10 @@ fn check(source: IpAddr, destination: IpAddr, protocol: u8, bytes: &[u8], verify
     match protocol {
         UDP => assert_eq!(usize::from(u16::from_be_bytes([bytes[4], bytes[5]])), bytes.len(), "a length"),
         ICMP_V4 => return assert!(!verify || wire::sum(0, bytes) == u16::MAX, "a checksum"),
+        UDP_LITE => {
+            let sum = wire::lite_sum(source, destination, bytes).expect("a coverage");
+            return assert!(!verify || sum == u16::MAX, "a checksum");
+        }
         ICMP_V6 => {}
         _ => panic!("a packet of protocol {protocol} leaves"),
     }
