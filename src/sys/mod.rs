@@ -7,6 +7,7 @@ pub mod descriptors;
 pub mod environment;
 pub mod epoll;
 pub mod net;
+pub mod processes;
 pub mod raw;
 pub mod seccomp;
 pub mod signals;

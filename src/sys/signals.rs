@@ -1,6 +1,7 @@
 //! Signals: blocking them for a while, in the calling thread, and waiting for them.
 
 use core::mem::MaybeUninit;
+use rustix::process::Pid;
 
 /// Signals are blocked while it lives; it holds the mask that was before.
 pub struct Blocked(libc::sigset_t);
@@ -38,8 +39,9 @@ pub struct Awaited {
 pub struct Came {
     /// SIGTERM and its like.
     pub signal: i32,
-    /// A process sent it, to this process or its group; else it is the kernel's, such as a terminal's to the group.
-    pub sent: bool,
+    /// The process that sent it, to this process or its group; None when it is the kernel's, such as a terminal's to the
+    /// group.
+    pub sender: Option<Pid>,
 }
 
 impl Awaited {
@@ -69,9 +71,12 @@ impl Awaited {
             let signal = unsafe { libc::sigwaitinfo(&raw const self.set, info.as_mut_ptr()) };
             if signal > 0 {
                 // SAFETY: sigwaitinfo wrote it.
-                let code = unsafe { info.assume_init_ref() }.si_code;
+                let info = unsafe { info.assume_init_ref() };
+                // SAFETY: whoever sends a signal is told in it (sigaction(2)); for others it is not looked at.
+                let sender = unsafe { info.si_pid() };
                 // SI_USER, SI_QUEUE, SI_TKILL and their like are not positive (sigaction(2)).
-                return Came { signal, sent: code <= 0 };
+                let sent = info.si_code <= 0;
+                return Came { signal, sender: Pid::from_raw(sender).filter(|_| sent) };
             }
         }
     }

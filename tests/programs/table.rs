@@ -105,6 +105,17 @@ fn host_in_process() {
     }
 }
 
+/// The number that a shell has of `tubesock run` is not the host's own, which is its child.
+#[test]
+fn host_of_a_wrapper() {
+    let parent = "set -- $(cat /proc/$4/stat)";
+    let command = format!(
+        "set -- $(cat /proc/$PPID/stat); {parent}; unset TUBESOCK_HOST; exec {TUBESOCK} ss -tlnp --pid $4"
+    );
+    let outcome = sockets(&["sh", "-c", &command], &Stack::run());
+    assert!(outcome.text().contains("127.0.0.1:80 "), "{outcome}");
+}
+
 /// The table is for the host's own user, and for root.
 #[test]
 fn strangers_see_no_table() {

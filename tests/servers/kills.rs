@@ -32,6 +32,12 @@ const WRAPPER_OF_NGINX: Scenario = Scenario {
     what: "kill -9 of tubesock run: clients see an end, and neither master nor worker is left",
 };
 
+const HOST_OF_NGINX: Scenario = Scenario {
+    program: "nginx",
+    version: "nginx -v",
+    what: "kill -9 of the host behind tubesock run: clients see an end, and neither master nor worker is left",
+};
+
 const PORT: u16 = 7000;
 
 fn witness(world: &World) -> Job<'_> {
@@ -53,13 +59,18 @@ fn waiting<'world>(world: &'world World, server: &Job, kind: &str) -> Job<'world
     client
 }
 
-/// The process of the program: of one behind `tubesock run`, its child.
+/// The process of the program: of one behind `tubesock run`, the child of its child, which is the host.
 fn program(world: &World, job: &Job) -> u32 {
     let wrapped = match world.place() {
         Place::Published | Place::Client => !on_kernel(),
         Place::Inside(_) => false,
     };
-    if wrapped { world.children(job.process())[0] } else { job.process() }
+    if wrapped { world.children(host(world, job))[0] } else { job.process() }
+}
+
+/// The host of a program behind `tubesock run`.
+fn host(world: &World, job: &Job) -> u32 {
+    world.children(job.process())[0]
 }
 
 fn of_a_client(place: Place) {
@@ -214,10 +225,9 @@ fn of_the_wrapper_of_a_client() {
     world.end();
 }
 
-#[test]
-#[ignore = "needs a host that ends all that descends from the program"]
-fn of_the_wrapper_of_nginx() {
-    let world = World::new(WRAPPER_OF_NGINX, Place::Published);
+/// `tubesock run` is two processes: whichever is killed, the other sees to the rest.
+fn of_nginx(scenario: Scenario, victim: impl FnOnce(&World, &Job) -> u32) {
+    let world = World::new(scenario, Place::Published);
     let server = nginx::start(&world);
     let master = nginx::master(&world);
     world.write("worker.py", include_str!("python/worker.py"));
@@ -227,10 +237,20 @@ fn of_the_wrapper_of_nginx() {
         // There is no wrapper.
         server.stop(&[0]);
     } else {
-        server.signal("KILL");
+        world.signal(victim(&world, &server), "KILL");
         assert_eq!(server.end().status, 137);
     }
     assert!(is_an_end(client.success().lines().last().expect("it prints its end")));
     gone(&world, master);
     world.end();
+}
+
+#[test]
+fn of_the_wrapper_of_nginx() {
+    of_nginx(WRAPPER_OF_NGINX, |_, server| server.process());
+}
+
+#[test]
+fn of_the_host_of_nginx() {
+    of_nginx(HOST_OF_NGINX, host);
 }

@@ -3,6 +3,7 @@
 mod demo;
 mod doctor;
 mod finding;
+mod guardian;
 mod host;
 mod image;
 mod ladder;

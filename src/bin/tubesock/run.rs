@@ -5,8 +5,10 @@
 //!   (interrupt from the terminal) the program gets by itself; what a process sends to us is passed on.
 //! * Orphans of the program come to us (child subreaper), so that the last one is known.
 //! * On a shared host it is the program itself, which `join` becomes.
-//! * If we are killed, so is the program; the sockets of its descendants end with a reset.
+//! * If we are killed, so is the program and all that descends from it (`guardian`); their peers see the end of a killed
+//!   process, or a reset where something was on its way.
 
+use crate::guardian::{self, Part};
 use crate::settings::SettingFlags;
 use crate::strict::Confinement;
 use crate::{Failure, host as shared_host, preload, program, reachable};
@@ -18,8 +20,8 @@ use std::path::Path;
 use std::process::{Child, Command, ExitCode};
 use tubesock::config::Config;
 use tubesock::host;
-use tubesock::sys::descriptors;
 use tubesock::sys::signals::{self, Awaited};
+use tubesock::sys::{self, descriptors, processes};
 
 /// Signals that a process sends to us when it means the program. Stops are the kernel's to do to both.
 const PASSED_ON: [i32; 8] = [
@@ -43,23 +45,35 @@ pub(crate) fn run(
     if let Some(host) = shared_host::shared(shared, &config)? {
         return Err(not_started(&command[0], &shared_host::join(host, config, prepared)));
     }
+    // For as long as the process lives: the child that becomes the program needs it too.
+    let awaited: &Awaited = Box::leak(Box::new(Awaited::block(&[&PASSED_ON[..], &[libc::SIGCHLD]].concat())));
+    match guardian::split()? {
+        Part::Guardian(host) => Ok(guardian::watch(host, awaited)),
+        Part::Host(guardian) => serve(guardian, awaited, config, &mut prepared, &command[0]),
+    }
+}
+
+/// In the host: starts the program, and stays for as long as anything descends from it.
+fn serve(
+    guardian: Pid,
+    awaited: &'static Awaited,
+    config: Config,
+    prepared: &mut Command,
+    name: &OsStr,
+) -> Result<ExitCode, Failure> {
     let confinement: Option<&Confinement> = match config.strict {
         true => Some(Box::leak(Box::new(Confinement::prepare()?))),
         false => None,
     };
     let limits = descriptors::claim_process();
-    // For as long as the process lives: the child that becomes the program needs it too.
-    let awaited: &Awaited = Box::leak(Box::new(Awaited::block(&[&PASSED_ON[..], &[libc::SIGCHLD]].concat())));
     let host = host::serve(&config).map_err(not_served)?;
     let Config { log, trace, bypass, .. } = config;
     let told = Config { host: Some(host.address().clone()), log, trace, bypass, ..Config::default() };
     prepared.envs(told.variables());
-    // Fails only on kernels before 3.4: then orphans are init's, and we end without them.
-    let _ = rustix::process::set_child_subreaper(Pid::from_raw(1));
-    let program = start(&mut prepared, awaited, limits, confinement);
-    let program = program.map_err(|error| not_started(&command[0], &error))?;
+    let program = start(prepared, awaited, limits, confinement);
+    let program = program.map_err(|error| not_started(name, &error))?;
     release_streams();
-    let status = wait(&program, awaited);
+    let status = wait(&program, awaited, guardian);
     awaited.restore();
     host::drain_at_exit();
     Ok(end_as(status))
@@ -109,7 +123,7 @@ fn start(
 }
 
 /// Whoever reads what the program writes must see its end when it ends, and not when we do.
-fn release_streams() {
+pub(crate) fn release_streams() {
     if let Ok(null) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stdin(&null);
         let _ = rustix::stdio::dup2_stdout(&null);
@@ -117,20 +131,23 @@ fn release_streams() {
 }
 
 /// Passes signals on until the program and all its descendants have gone; the program's status.
-fn wait(program: &Child, awaited: &Awaited) -> Option<WaitStatus> {
+fn wait(program: &Child, awaited: &Awaited, guardian: Pid) -> Option<WaitStatus> {
     let program = Pid::from_raw(program.id().cast_signed()).expect("a child has a number");
     let (mut status, mut alone) = (None, false);
     loop {
         let came = awaited.wait();
         if came.signal != libc::SIGCHLD {
-            if came.sent && status.is_none() {
-                // Only ever to a child that was not waited for yet.
-                let signal = Signal::from_named_raw(came.signal).expect("one of PASSED_ON");
-                let _ = rustix::process::kill_process(program, signal);
+            // Others mean the guardian, or the whole group, to which the program belongs.
+            if came.sender == Some(guardian) && status.is_none() {
+                pass_on(came.signal, program);
             }
             continue;
         }
         loop {
+        if guardian::is_gone(guardian) {
+            processes::end_descendants();
+            sys::end_process(128 + libc::SIGKILL);
+        }
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((ended, how))) if ended == program => status = Some(how),
                 Ok(Some(_)) => {}
@@ -150,7 +167,13 @@ fn wait(program: &Child, awaited: &Awaited) -> Option<WaitStatus> {
 }
 
 /// As the program ended: by its status, or by its signal.
-fn end_as(status: Option<WaitStatus>) -> ExitCode {
+/// Sends one of `PASSED_ON` to a child that was not waited for yet.
+pub(crate) fn pass_on(signal: i32, child: Pid) {
+    let signal = Signal::from_named_raw(signal).expect("one of PASSED_ON");
+    let _ = rustix::process::kill_process(child, signal);
+}
+
+pub(crate) fn end_as(status: Option<WaitStatus>) -> ExitCode {
     let Some(status) = status else { return ExitCode::FAILURE };
     if let Some(signal) = status.terminating_signal() {
         signals::die_of(signal);

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use tubesock::bridge::name::{Name, Role, Token};
 use tubesock::engine::{Kind, SocketId};
+use tubesock::sys::processes;
 use tubesock::sys::unix_diag::{self, UnixSocket};
 
 /// The AF_UNIX sockets of the network namespace that are of tubesock hosts, and their peers.
@@ -42,11 +43,20 @@ impl Kernel {
         names.filter(|name| name.role == Role::Control).map(|name| name.token).collect()
     }
 
-    /// The hosts that a process runs, or whose sockets it has.
+    /// The hosts that a process runs, or whose sockets it has; if it has none, those of its children, of which the host is
+    /// one when the process is `tubesock run`.
     pub(crate) fn hosts_of(&self, process: u32) -> std::io::Result<BTreeSet<Token>> {
-        let sockets = descriptors(process)?.filter_map(|(_, inode)| self.0.get(&inode));
-        let names = sockets.filter_map(name);
-        Ok(names.filter(|name| name.role != Role::Rendezvous).map(|name| name.token).collect())
+        let hosts = self.hosts_among(descriptors(process)?);
+        if !hosts.is_empty() {
+            return Ok(hosts);
+        }
+        let children = processes::children(process).into_iter().filter_map(|child| descriptors(child).ok());
+        Ok(self.hosts_among(children.flatten()))
+    }
+
+    fn hosts_among(&self, sockets: impl Iterator<Item = (i32, u32)>) -> BTreeSet<Token> {
+        let names = sockets.filter_map(|(_, inode)| self.0.get(&inode)).filter_map(name);
+        names.filter(|name| name.role != Role::Rendezvous).map(|name| name.token).collect()
     }
 
     /// The near ends of a host.

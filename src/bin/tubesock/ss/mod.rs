@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
     /// No line of headings
     #[arg(short = 'H', long)]
     no_header: bool,
-    /// The host that this process runs, or that its sockets are of
+    /// The host that this process runs, or that its sockets are of, or its children's
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
 }
