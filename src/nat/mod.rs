@@ -179,12 +179,15 @@ impl Nat {
         for _ in 0..queued {
             match self.shared.next() {
                 Some(Source::Stream(index)) => {
-                    self.streams.turn(index, &mut self.engine, &mut self.shared, now);
+                    if let Some(port) = self.streams.turn(index, &mut self.engine, &mut self.shared, now) {
+                        self.published.arrived(port);
+                        self.lead(port, now);
+                    }
                 }
                 Some(Source::Mapping(index)) => self.datagrams.turn(index, &mut self.shared, now),
                 Some(Source::Listener(index)) => {
-                    let Nat { published, streams, engine, shared, .. } = self;
-                    published.accept(index, streams, engine, shared, now);
+                    self.published.accept(index, &self.streams, &mut self.shared, now);
+                    self.lead(index, now);
                 }
                 Some(Source::Door(index)) => self.published.admit(index, &mut self.shared, now),
                 Some(Source::Echo(index)) => self.echoes.turn(index, &mut self.shared),
@@ -193,6 +196,12 @@ impl Nat {
         }
         self.budget = PACKETS_A_ROUND;
         queued > 0
+    }
+
+    /// Sends on to the program what waits at a published port.
+    fn lead(&mut self, port: usize, now: Instant) {
+        let Nat { published, streams, engine, shared, .. } = self;
+        published.lead(port, streams, engine, shared, now);
     }
 
     /// What happened at the engine.

@@ -4,6 +4,10 @@
 //! outside peer becomes a port of the gateway, so that the program's answer finds its way back: a *visitor*.
 //! IPv4 peers appear at the IPv4 gateway even when they came through a dual-stack `[::]`.
 //!
+//! Whatever waits at the machine's port is accepted, since the kernel makes those come again in a second for whom its queue
+//! has no room. But only so many at a time are on their way to the program: what is more than a listener holds, of the SYNs
+//! that find it full, would be dropped there. The others wait here, in order.
+//!
 //! Limits: a peer is connected before the program is asked, so one that the program refuses sees a reset and not a
 //! refusal. The program sees the gateway in place of the peer's address. At most 4,096 visitors; then the one idle
 //! longest goes, and any idle one after two minutes. Their ports come from 61000 up, beyond the kernel's usual
@@ -14,11 +18,12 @@
 use super::addresses::{gateway_and_guest, is_gateway};
 use super::packets::Datagram;
 use super::recency::Recency;
-use super::streams::Streams;
+use super::streams::{Streams, Visit};
 use super::work::{Shared, Source};
 use crate::config::Publish;
 use crate::engine::Engine;
 use crate::ip::Treatment;
+use crate::observe::log;
 use crate::sys::descriptors::Internal;
 use crate::sys::net;
 use crate::sys::unix;
@@ -26,8 +31,8 @@ use crate::time::Instant;
 use core::time::Duration;
 use rustix::io::Errno;
 use slab::Slab;
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 
 const VISITORS: usize = 4096;
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -35,6 +40,9 @@ const FIRST_PORT: u16 = 61_000;
 
 /// Connections accepted, or datagrams read, in one turn.
 const QUANTUM: usize = 16;
+
+/// Connections of a port that are on their way to the program at a time: fewer than SYNs wait at a listener.
+const ARRIVING: usize = 64;
 
 /// How long a listener rests that could not accept for lack of descriptors or flows.
 const REST: Duration = Duration::from_millis(100);
@@ -47,6 +55,10 @@ struct Port {
     /// Says that it is one of ours that listens there.
     _claim: Option<Internal>,
     queued: bool,
+    /// Accepted from these peers, and not on their way yet.
+    waiting: VecDeque<(Internal, IpAddr)>,
+    /// On their way: the program's side has not answered.
+    arriving: usize,
     /// A listener that rests does so until then.
     resting: Option<Instant>,
 }
@@ -118,31 +130,23 @@ impl Published {
     }
 
     /// Accepts what waits at a listener.
-    pub(super) fn accept(
-        &mut self,
-        index: usize,
-        streams: &mut Streams,
-        engine: &mut Engine,
-        shared: &mut Shared,
-        now: Instant,
-    ) {
+    pub(super) fn accept(&mut self, index: usize, streams: &Streams, shared: &mut Shared, now: Instant) {
+        let waiting: usize = self.ports.iter().map(|port| port.waiting.len()).sum();
         let port = &mut self.ports[index];
         port.queued = false;
         port.resting = None;
-        for _ in 0..QUANTUM {
-            if streams.is_full() {
+        for accepted in 0..QUANTUM {
+            if !streams.has_room_for(waiting + accepted) {
                 port.resting = Some(now + REST);
                 return;
             }
             match net::accept(&port.socket) {
-                Ok((socket, peer)) => {
-                    let (gateway, guest) = gateway_and_guest(peer.ip());
-                    let to = SocketAddr::new(guest, port.publish.port);
-                    streams.visit(socket, gateway, to, engine, shared, now);
-                }
+                Ok((socket, peer)) => port.waiting.push_back((socket, peer.ip())),
                 Err(Errno::AGAIN) => return,
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                    tracing::warn!("{}: no descriptors left to accept a connection", port.bound);
+                    if log::first_time("publish without a descriptor", 0) {
+                        tracing::warn!("{}: no descriptors left to accept a connection", port.bound);
+                    }
                     port.resting = Some(now + REST);
                     return;
                 }
@@ -152,6 +156,31 @@ impl Published {
         }
         port.queued = true;
         shared.queue(Source::Listener(index));
+    }
+
+    /// Sends those on their way to the program for whom there is room.
+    pub(super) fn lead(
+        &mut self,
+        index: usize,
+        streams: &mut Streams,
+        engine: &mut Engine,
+        shared: &mut Shared,
+        now: Instant,
+    ) {
+        let port = &mut self.ports[index];
+        while port.arriving < ARRIVING
+            && let Some((socket, peer)) = port.waiting.pop_front()
+        {
+            let (gateway, guest) = gateway_and_guest(peer);
+            let to = SocketAddr::new(guest, port.publish.port);
+            let visit = Visit { socket, port: index, gateway, to };
+            port.arriving += usize::from(streams.visit(visit, engine, shared, now));
+        }
+    }
+
+    /// The program's side has answered one that came by a port.
+    pub(super) fn arrived(&mut self, index: usize) {
+        self.ports[index].arriving -= 1;
     }
 
     /// Brings in what waits at a door.
@@ -262,7 +291,16 @@ fn open(publish: Publish, index: usize, shared: &Shared) -> Result<Port, Errno> 
     shared.watch(&socket, source)?;
     let bound = net::local(&socket)?;
     let claim = unix::claim(&claim_name(publish));
-    Ok(Port { socket, publish, bound, _claim: claim, queued: false, resting: None })
+    Ok(Port {
+        socket,
+        publish,
+        bound,
+        _claim: claim,
+        queued: false,
+        waiting: VecDeque::new(),
+        arriving: 0,
+        resting: None,
+    })
 }
 
 /// The name by which processes that are given the same port to publish know of each other.

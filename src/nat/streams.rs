@@ -54,6 +54,8 @@ struct Flow {
     id: SocketId,
     /// The kernel is still connecting to there.
     dialling: Option<SocketAddr>,
+    /// The published port that it came by, until the program's side has answered.
+    arriving: Option<usize>,
     /// The kernel may have something to read.
     readable: bool,
     /// The kernel may take something.
@@ -69,6 +71,17 @@ struct Flow {
     /// The peer has reset; until when that waits.
     reset: Option<Instant>,
     queued: bool,
+}
+
+/// A connection to a published port.
+pub(super) struct Visit {
+    pub(super) socket: Internal,
+    /// Which port.
+    pub(super) port: usize,
+    /// From where it goes on to the program.
+    pub(super) gateway: IpAddr,
+    /// Where the program listens.
+    pub(super) to: SocketAddr,
 }
 
 /// What becomes of a flow after its turn.
@@ -92,8 +105,9 @@ impl Streams {
         self.flows.is_empty()
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.flows.len() >= LIMIT
+    /// Whether there could be one more flow beside those that there are and `waiting` ones.
+    pub(super) fn has_room_for(&self, waiting: usize) -> bool {
+        self.flows.len() + waiting < LIMIT
     }
 
     /// The program asks for a connection.
@@ -101,9 +115,9 @@ impl Streams {
         let refusal = match shared.addresses.outward(offer.to) {
             Err(Unreachable::Port) => Refusal::Reset,
             Err(Unreachable::Network) => Refusal::NetworkUnreachable,
-            Ok(_) if self.is_full() => Refusal::Reset,
+            Ok(_) if !self.has_room_for(0) => Refusal::Reset,
             Ok(target) => match net::connect(target).and_then(|socket| {
-                let flow = Flow::new(socket, offer.id, Some(target));
+                let flow = Flow { dialling: Some(target), ..Flow::new(socket, offer.id) };
                 self.insert(flow, shared)
             }) {
                 Ok(()) => return,
@@ -114,22 +128,24 @@ impl Streams {
         engine.refuse(offer.id, refusal, now);
     }
 
-    /// The world connected to a published port: on to the program at `to`, from `gateway`.
+    /// The world connected to a published port: on to the program. Whether it is on its way.
     pub(super) fn visit(
         &mut self,
-        socket: Internal,
-        gateway: IpAddr,
-        to: SocketAddr,
+        visit: Visit,
         engine: &mut Engine,
         shared: &mut Shared,
         now: Instant,
-    ) {
+    ) -> bool {
+        let Visit { socket, port, gateway, to } = visit;
         let domain = if gateway.is_ipv4() { Domain::V4 } else { Domain::V6 };
         let id = engine.open(domain, Kind::Stream);
         let asked =
             engine.bind(id, SocketAddr::new(gateway, 0), now).and_then(|()| engine.connect(id, to, now));
         let failed = match asked {
-            Ok(()) => self.insert(Flow::new(socket, id, None), shared).err().map(Error::from),
+            Ok(()) => {
+                let flow = Flow { arriving: Some(port), ..Flow::new(socket, id) };
+                self.insert(flow, shared).err().map(Error::from)
+            }
             Err(error) => {
                 net::reset(socket);
                 Some(error)
@@ -137,11 +153,12 @@ impl Streams {
         };
         let Some(error) = failed else {
             shared.counters.connections += 1;
-            return;
+            return true;
         };
         tracing::warn!("cannot connect {gateway} to the program's port {}: {error}", to.port());
         shared.counters.refused += 1;
         engine.release(id, now);
+        false
     }
 
     fn insert(&mut self, flow: Flow, shared: &Shared) -> Result<()> {
@@ -168,10 +185,17 @@ impl Streams {
         (!std::mem::replace(&mut self.flows[index].queued, true)).then_some(index)
     }
 
-    /// Moves what can be moved.
-    pub(super) fn turn(&mut self, index: usize, engine: &mut Engine, shared: &mut Shared, now: Instant) {
-        let Some(flow) = self.flows.get_mut(index) else { return };
+    /// Moves what can be moved. The published port by which it came, when the program's side has just answered.
+    pub(super) fn turn(
+        &mut self,
+        index: usize,
+        engine: &mut Engine,
+        shared: &mut Shared,
+        now: Instant,
+    ) -> Option<usize> {
+        let flow = self.flows.get_mut(index)?;
         flow.queued = false;
+        let arrived = flow.arriving.take_if(|_| engine.state(flow.id) != Some(StreamState::Connecting));
         let was_reset = flow.reset.is_some();
         let fate = flow.turn(engine, shared, now);
         match fate {
@@ -191,6 +215,7 @@ impl Streams {
                 }
             }
         }
+        arrived
     }
 
     /// When the first grace ends.
@@ -226,11 +251,12 @@ impl Streams {
 }
 
 impl Flow {
-    fn new(socket: Internal, id: SocketId, dialling: Option<SocketAddr>) -> Flow {
+    fn new(socket: Internal, id: SocketId) -> Flow {
         Flow {
             socket,
             id,
-            dialling,
+            dialling: None,
+            arriving: None,
             readable: false,
             writable: false,
             hung_up: false,

@@ -79,6 +79,24 @@ fn a_hundred_clients() {
     }
 }
 
+/// More than a listener of the program keeps, with a backlog of one: nobody's SYN is dropped.
+#[test]
+fn a_crowd_waits_for_room() {
+    let mut world = World::new(at("127.0.0.1:53"), &[publishing("127.0.0.1:0", 8000, false)]);
+    let bound = world.nat.published().next().unwrap().1;
+    let clients: Vec<_> = (0..400).map(|_| TcpStream::connect(bound).unwrap()).collect();
+    let now = crate::sys::now();
+    let listener = world.program.open(Domain::V4, Kind::Stream);
+    world.program.bind(listener, at("0.0.0.0:8000"), now).unwrap();
+    world.program.listen(listener, 1, now).unwrap();
+    let mut accepted = 0;
+    world.run(|program| {
+        accepted += usize::from(program.accept(listener).is_some());
+        (accepted == clients.len()).then_some(())
+    });
+    assert_eq!(world.program.counters().listen_overflows, 0);
+}
+
 #[test]
 fn a_client_is_reset_when_the_program_does_not_listen() {
     let mut world = World::new(at("127.0.0.1:53"), &[publishing("127.0.0.1:0", 8000, false)]);
