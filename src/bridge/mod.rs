@@ -131,6 +131,8 @@ pub struct Bridge {
     /// Listeners with a connection that the near end's backlog did not take.
     stalled: Vec<SocketId>,
 }
+    /// Who waits for the end of a connection that was closed.
+    waiters: HashMap<SocketId, Owned>,
 
 impl Bridge {
     /// A bridge whose near ends bear `token`.
@@ -150,6 +152,7 @@ impl Bridge {
             lingering: Vec::new(),
             stalled: Vec::new(),
         })
+            waiters: HashMap::new(),
     }
 
     /// The epoll set that the host waits on.
@@ -470,6 +473,21 @@ impl Bridge {
 
     /// Sockets that no far end watches over.
     pub fn unwatched(&self) -> usize {
+    /// Keeps `waiter` until what a connection sent is delivered that was closed; or was not, since others hold it.
+    pub fn await_delivery(&mut self, id: SocketId, waiter: Owned, engine: &mut Engine, now: Instant) {
+        self.run(id, engine, now);
+        self.waiters.insert(id, waiter);
+    }
+
+    /// Lets go of those whose time has come.
+    pub fn release_waiters(&mut self, engine: &Engine) {
+        let Bridge { waiters, sockets, .. } = self;
+        waiters.retain(|id, _| match sockets.get(id).map(|socket| &socket.role) {
+            Some(Role::Stream(stream)) => stream.polls_hang_up(),
+            _ => engine.is_delivering(*id),
+        });
+    }
+
         self.sockets.len() - self.watched
     }
 

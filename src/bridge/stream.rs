@@ -280,7 +280,8 @@ impl Stream {
         taken.unwrap_or(0)
     }
 
-    fn polls_hang_up(&self) -> bool {
+    /// Whether nobody holds the near end any more, or it is shut both ways.
+    pub fn polls_hang_up(&self) -> bool {
         let mut fds = [PollFd::new(&self.far, PollFlags::empty())];
         let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
         fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)

@@ -15,6 +15,7 @@ use crate::sys;
 use crate::sys::descriptors::{Owned, put_over};
 use crate::sys::epoll::Registrations;
 use address::Given;
+use core::time::Duration;
 use libc::c_int;
 use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, RawFd};
 use rustix::fs::OFlags;
@@ -311,7 +312,34 @@ pub fn set_option(identity: &Identity, level: c_int, name: c_int, value: &[u8]) 
         return Ok(true);
     }
     datagrams::changed(identity);
-    host::ask(identity, "setsockopt", Request::SetOption { level, name }, value).map(|_| false)
+    host::ask(identity, "setsockopt", Request::SetOption { level, name }, value)?;
+    if (level, name) == (libc::SOL_SOCKET, libc::SO_LINGER) && linger_time(value).is_some() {
+        host::linger_is_set();
+    }
+    Ok(false)
+}
+
+/// The time of a struct linger, if it is on and has one.
+fn linger_time(value: &[u8]) -> Option<Duration> {
+    let (on, seconds) = value.get(..8)?.split_at(4);
+    let seconds = u32::from_ne_bytes(seconds.try_into().ok()?);
+    (on != [0; 4] && seconds != 0).then(|| Duration::from_secs(seconds.into()))
+}
+
+/// Before close(2): a connection whose close is to wait, and how long (SO_LINGER, socket(7)). O_NONBLOCK does not matter
+/// (tcp_close). Costs a request in processes in which a time was ever set, or that were forked from one.
+pub fn lingering(fd: RawFd) -> Option<(Identity, Duration)> {
+    if !host::is_linger_set() {
+        return None;
+    }
+    let identity = identify(fd).filter(|identity| identity.watched)?;
+    let value = option(&identity, libc::SOL_SOCKET, libc::SO_LINGER, 8).ok()??;
+    Some((identity, linger_time(&value)?))
+}
+
+/// After it: waits until what was sent is acknowledged, if nobody else holds the connection. A signal ends that.
+pub fn linger(identity: &Identity, patience: Duration) -> Result<()> {
+    host::await_delivery(identity, patience)
 }
 
 /// Bytes written and not acknowledged by the peer, beside those in the near end's queue (SIOCOUTQ).

@@ -427,3 +427,9 @@ impl Engine {
         self.sockets.owned(id).map_or(DEFAULT, |open| open.connection.mss())
     }
 }
+    /// Whether a stream was released and has something left to send, or a FIN to be acknowledged.
+    pub fn is_delivering(&self, id: SocketId) -> bool {
+        let open = self.sockets.connection(id).filter(|open| open.owner == Owner::Nobody);
+        open.is_some_and(|open| open.connection.outstanding())
+    }
+

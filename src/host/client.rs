@@ -14,6 +14,7 @@ use crate::sys::descriptors::Owned;
 use crate::sys::signals::Blocked;
 use crate::sys::unix::{self, DESCRIPTORS};
 use core::time::Duration;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::sockopt::{self, Timeout};
@@ -53,6 +54,29 @@ pub(super) fn tell(to: Result<SocketAddrUnix>, message: Message) {
     if let (Ok(bytes), Ok(socket), Ok(to)) = (postcard::to_slice(&message, &mut space), socket(), to) {
         let _ = unix::send_message(&socket, Some(&to), [bytes, &[]], &[], SendFlags::empty());
     }
+}
+
+/// Waits until the host has delivered what a connection has left that was closed, until `patience` is over or a signal comes.
+/// A host of this very process is asked by its control socket, too: whoever waits must not hold its lock.
+pub(super) fn await_delivery(identity: &Identity, patience: Duration) -> Result<()> {
+    let mut space = [0; REQUEST];
+    let message = Message::Delivered(identity.id);
+    let bytes = postcard::to_slice(&message, &mut space).map_err(|_| Error::InvalidArgument)?;
+    let (answers, reply) = unix::message_pair()?;
+    let socket = socket()?;
+    unix::send_message(
+        &socket,
+        Some(&name(identity.token)?),
+        [bytes, &[]],
+        &[reply.as_fd()],
+        SendFlags::empty(),
+    )?;
+    // Only the host has it now, and lets go of it when it is time.
+    drop(reply);
+    let mut fds = [PollFd::new(&answers, PollFlags::IN)];
+    let patience = Timespec { tv_sec: patience.as_secs().cast_signed(), tv_nsec: 0 };
+    poll(&mut fds, Some(&patience))?;
+    Ok(())
 }
 
 /// ENETDOWN: the host has gone.

@@ -56,6 +56,9 @@ pub(super) enum Message {
     Closed(SocketId),
     /// Near ends were closed that nobody looked at. Not answered.
     ClosedSome,
+    /// This connection was closed: what comes with it is let go of when all is delivered. Not answered; needs no right, for
+    /// nothing is told but that.
+    Delivered(SocketId),
 }
 
 /// By which of its sockets a message reached the host.
@@ -142,6 +145,12 @@ fn answer(inner: &mut Inner, buffer: &[u8], arrived: Arrived) {
     let answered = match message {
         Message::Closed(id) => return inner.closed(id),
         Message::ClosedSome => return inner.closed_some(),
+        Message::Delivered(id) => {
+            if let Some(waiter) = reply {
+                inner.await_delivery(id, waiter);
+            }
+            return;
+        }
         Message::Table => {
             let user = reply.as_ref().and_then(unix::peer_user);
             inner.table(inner.control.token, user).map(|table| (Answer::Done, Some(table)))

@@ -73,6 +73,7 @@ impl Inner {
                 moved = true;
             }
             if !moved {
+                self.bridge.release_waiters(&self.engine);
                 self.arm();
                 return;
             }

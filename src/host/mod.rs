@@ -40,6 +40,7 @@ use crate::sys::descriptors::{Internal, Owned};
 use crate::sys::signals::Blocked;
 use crate::sys::{self, descriptors};
 use control::Message;
+use core::time::Duration;
 pub use entrance::{Entrance, can_enter};
 pub use exit::drain_at_exit;
 pub use inner::Inner;
@@ -48,7 +49,7 @@ pub use requests::Connect;
 use rustix::net::SocketFlags;
 pub use start::{configure, remember_settings, reserve_variable, serve};
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use table::{Table, table_at, table_of};
 
@@ -200,6 +201,12 @@ pub fn closed(identity: &Identity) {
     }
 }
 
+/// A connection was closed: waits until what it sent is acknowledged, no longer than `patience`; and not at all when others
+/// hold it.
+pub fn await_delivery(identity: &Identity, patience: Duration) -> Result<()> {
+    client::await_delivery(identity, patience)
+}
+
 /// Descriptors were closed or replaced that nobody looked at.
 pub fn closed_some() {
     match (Host::running().filter(|host| host.is_of_this_process()), elsewhere()) {
@@ -213,6 +220,19 @@ pub fn closed_some() {
 fn elsewhere() -> Option<&'static Address> {
     // SAFETY: the pointer is null or comes from a `Box` that was leaked.
     unsafe { ELSEWHERE.load(Ordering::Acquire).as_ref() }
+}
+
+/// Whether SO_LINGER was set with a time in this process or a forebear: while not, no close(2) has to wait.
+static LINGER: AtomicBool = AtomicBool::new(false);
+
+/// It was.
+pub fn linger_is_set() {
+    LINGER.store(true, Ordering::Relaxed);
+}
+
+/// Whether it was. Async-signal-safe.
+pub fn is_linger_set() -> bool {
+    LINGER.load(Ordering::Relaxed)
 }
 
 /// Counts a datagram socket.

@@ -377,6 +377,12 @@ impl Inner {
     }
 
     /// The holder of the near end needs it no more.
+    /// Lets go of `waiter` when all is delivered that a connection sent which was closed (SO_LINGER).
+    pub(super) fn await_delivery(&mut self, id: SocketId, waiter: Owned) {
+        self.bridge.await_delivery(id, waiter, &mut self.engine, sys::now());
+        self.step();
+    }
+
     pub fn discard(&mut self, id: SocketId) {
         if matches!(self.bridge.socket(id), Some(Socket { role: Role::Idle | Role::Datagram(_), .. })) {
             self.bridge.close(id, &mut self.engine, sys::now());

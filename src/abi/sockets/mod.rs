@@ -337,7 +337,8 @@ pub unsafe fn shutdown<K: Kernel>(fd: c_int, how: c_int) -> c_int {
     unsafe { K::shutdown(fd, how) }
 }
 
-/// close(2): EBADF for the numbers that are internal, and the host hears of sockets that have no far end to tell it.
+/// close(2): EBADF for the numbers that are internal, and the host hears of sockets that have no far end to tell it. With
+/// SO_LINGER it waits.
 ///
 /// # Safety
 /// None beyond the kernel's.
@@ -350,9 +351,13 @@ pub unsafe fn close<K: Kernel>(fd: c_int) -> c_int {
         host::closed_without_host(fd, fd);
     }
     let going = going(fd);
+    let lingering = work(|| Ok(calls::lingering(fd))).ok().flatten();
     let closed_at = sys::now();
     // SAFETY: no pointers.
     let result = unsafe { K::close(fd) };
+    if let Some((identity, patience)) = lingering.filter(|_| result == 0) {
+        let _ = work(|| calls::linger(&identity, patience));
+    }
     if let Some(identity) = going {
         gone(&identity);
         if trace::enabled() {
