@@ -29,6 +29,7 @@ use crate::observe::log;
 use crate::sys::descriptors::{Internal, Owned, internal};
 use crate::sys::{self, unix};
 use crate::time::Instant;
+use core::time::Duration;
 use datagram::{Datagram, LARGEST};
 use listener::Listener;
 use name::{Name, Role as NameRole, Token};
@@ -130,9 +131,9 @@ pub struct Bridge {
     lingering: Vec<Role>,
     /// Listeners with a connection that the near end's backlog did not take.
     stalled: Vec<SocketId>,
-}
     /// Who waits for the end of a connection that was closed.
     waiters: HashMap<SocketId, Owned>,
+}
 
 impl Bridge {
     /// A bridge whose near ends bear `token`.
@@ -151,8 +152,8 @@ impl Bridge {
             ending: false,
             lingering: Vec::new(),
             stalled: Vec::new(),
-        })
             waiters: HashMap::new(),
+        })
     }
 
     /// The epoll set that the host waits on.
@@ -328,7 +329,8 @@ impl Bridge {
                 return;
             };
             let Some(connection) = listener.next(id, engine) else { return };
-            let (domain, options) = (*domain, *options);
+            // A connection has none (inet_csk_clone_lock).
+            let (domain, options) = (*domain, Options { defer_accept: Duration::ZERO, ..*options });
             match listener.offer(connection, self.token, engine) {
                 Ok(far) => {
                     if self.interest.add(&far, connection.0, EventFlags::empty()).is_err() {
@@ -471,8 +473,6 @@ impl Bridge {
         }
     }
 
-    /// Sockets that no far end watches over.
-    pub fn unwatched(&self) -> usize {
     /// Keeps `waiter` until what a connection sent is delivered that was closed; or was not, since others hold it.
     pub fn await_delivery(&mut self, id: SocketId, waiter: Owned, engine: &mut Engine, now: Instant) {
         self.run(id, engine, now);
@@ -488,6 +488,8 @@ impl Bridge {
         });
     }
 
+    /// Sockets that no far end watches over.
+    pub fn unwatched(&self) -> usize {
         self.sockets.len() - self.watched
     }
 

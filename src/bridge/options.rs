@@ -58,6 +58,8 @@ pub struct Options {
     pub window_clamp: u32,
     /// TCP_NOTSENT_LOWAT in bytes; zero is none.
     pub not_sent_low_water: u32,
+    /// TCP_DEFER_ACCEPT; zero is not at all.
+    pub defer_accept: Duration,
 }
 
 impl Default for Options {
@@ -93,6 +95,7 @@ impl Default for Options {
             linger2: None,
             window_clamp: 0,
             not_sent_low_water: 0,
+            defer_accept: Duration::ZERO,
         }
     }
 }

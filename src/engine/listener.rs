@@ -8,6 +8,8 @@
 //! and so is one that comes again while it waits: its client has waited a second, behind requests that perhaps never get
 //! anywhere. Only when the *accept* queue is full, so that the connection could not be taken, is there no cookie, and
 //! what finds no room is dropped. A client that answers a cookie goes into the accept queue at once.
+//!
+//! A connection that has sent nothing stays in the SYN queue of a listener with TCP_DEFER_ACCEPT, established as it is.
 #![forbid(unsafe_code)]
 
 use super::address::FourTuple;

@@ -72,6 +72,8 @@ pub enum SocketOption {
     Timestamps(Timestamps),
     /// UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV
     ChecksumCoverage(Coverage),
+    /// TCP_DEFER_ACCEPT, of a listener
+    DeferAccept(Option<Duration>),
 }
 
 impl SocketOption {
@@ -98,6 +100,7 @@ impl SocketOption {
             SocketOption::Linger2(limit) => options.linger2 = limit,
             SocketOption::MaxPacingRate(rate) => options.max_pacing_rate = rate,
             SocketOption::NotSentLowWater(bytes) => options.not_sent_low_water = bytes,
+            SocketOption::DeferAccept(limit) => options.defer_accept = limit,
             _ => {}
         }
     }

@@ -77,7 +77,7 @@ pub(super) enum Stream {
 pub(super) struct Listener {
     pub(super) backlog: usize,
     pub(super) hold: bool,
-    /// In SYN-RECEIVED.
+    /// In SYN-RECEIVED, or deferred.
     pub(super) embryos: HashSet<SocketId>,
     /// Established, not accepted yet.
     pub(super) queue: VecDeque<SocketId>,
@@ -132,6 +132,8 @@ pub(super) struct Open {
     pub(super) owner: Owner,
     /// The handshake is not done.
     pub(super) opening: bool,
+    /// Established, and in its listener's SYN queue until it has sent something, or until then (TCP_DEFER_ACCEPT).
+    pub(super) deferred: Option<Instant>,
     /// It has its 4-tuple; when over it has not.
     pub(super) attached: bool,
     /// With whom it shares its port: what the socket said when it was taken.
@@ -158,6 +160,16 @@ impl Open {
             opening: self.opening,
             over: !self.attached,
         }
+    }
+
+    /// When time alone does something to it.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.connection.deadline().into_iter().chain(self.deferred).min()
+    }
+
+    /// Whether a listener that defers may show it.
+    pub(super) fn has_spoken(&self) -> bool {
+        self.connection.readable() > 0 || self.connection.fin_received()
     }
 
     /// Whether nothing can have happened to it but that data moved: its owner has it, and it is neither being made nor

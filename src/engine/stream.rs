@@ -125,6 +125,7 @@ impl Engine {
             path,
             owner,
             opening: true,
+            deferred: None,
             attached: true,
             reuse,
             seen: Seen::default(),
@@ -143,7 +144,9 @@ impl Engine {
         let Some(open) = self.sockets.connection_mut(id) else { return };
         let state = open.connection.state();
         if open.opening && state.is_synchronized() {
-            self.established(id);
+            self.established(id, now);
+        } else if open.deferred.is_some_and(|until| until <= now || open.has_spoken()) {
+            self.show(id);
         }
         if matches!(state, State::TimeWait | State::Closed) {
             self.detach(id, now);
@@ -171,10 +174,25 @@ impl Engine {
     }
 
     /// The handshake is done.
-    fn established(&mut self, id: SocketId) {
-        let Some(open) = self.sockets.connection_mut(id) else { return };
+    fn established(&mut self, id: SocketId, now: Instant) {
+        let Engine { sockets, timers, .. } = self;
+        let Some(socket) = sockets.find_mut(id) else { return };
+        let limit = socket.options.as_ref().and_then(|options| options.defer_accept);
+        let Some(open) = socket.connection_mut() else { return };
         open.opening = false;
+        if let (Owner::Queue(_), Some(limit), false) = (open.owner, limit, open.has_spoken()) {
+            open.deferred = Some(now + limit);
+            timers.note(socket, id);
+            return;
+        }
+        self.show(id);
+    }
+
+    /// Puts an established connection of a listener in its accept queue.
+    fn show(&mut self, id: SocketId) {
+        let Some(open) = self.sockets.connection_mut(id) else { return };
         let Owner::Queue(parent) = open.owner else { return };
+        open.deferred = None;
         open.seen = open.seen_now();
         self.counters.connections_accepted += 1;
         if let Some(listener) = self.sockets.listener_mut(parent) {
@@ -192,7 +210,7 @@ impl Engine {
         }
         let (tuple, reuse, end) = (open.tuple, open.reuse, open.connection.end());
         let embryo_of = match open.owner {
-            Owner::Queue(parent) if open.opening => Some(parent),
+            Owner::Queue(parent) if open.opening || open.deferred.is_some() => Some(parent),
             _ => None,
         };
         let mut last = Vec::new();
@@ -421,15 +439,15 @@ impl Engine {
         }
     }
 
-    /// Effective maximum segment size in bytes (TCP_MAXSEG).
-    pub fn mss(&self, id: SocketId) -> usize {
-        const DEFAULT: usize = 536;
-        self.sockets.owned(id).map_or(DEFAULT, |open| open.connection.mss())
-    }
-}
     /// Whether a stream was released and has something left to send, or a FIN to be acknowledged.
     pub fn is_delivering(&self, id: SocketId) -> bool {
         let open = self.sockets.connection(id).filter(|open| open.owner == Owner::Nobody);
         open.is_some_and(|open| open.connection.outstanding())
     }
 
+    /// Effective maximum segment size in bytes (TCP_MAXSEG).
+    pub fn mss(&self, id: SocketId) -> usize {
+        const DEFAULT: usize = 536;
+        self.sockets.owned(id).map_or(DEFAULT, |open| open.connection.mss())
+    }
+}

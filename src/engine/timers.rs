@@ -4,7 +4,7 @@
 //! second.
 #![forbid(unsafe_code)]
 
-use super::socket::Socket;
+use super::socket::{Open, Socket};
 use super::{Engine, SocketId};
 use crate::time::Instant;
 use core::cmp::Reverse;
@@ -18,9 +18,7 @@ pub(super) struct Timers {
 impl Timers {
     /// Notes the deadline of the connection in `socket`. Whether the heap grew.
     pub(super) fn note(&mut self, socket: &mut Socket, id: SocketId) -> bool {
-        let Some(deadline) = socket.connection().and_then(|open| open.connection.deadline()) else {
-            return false;
-        };
+        let Some(deadline) = socket.connection().and_then(Open::deadline) else { return false };
         let earlier = socket.scheduled.is_none_or(|scheduled| deadline < scheduled);
         if earlier {
             socket.scheduled = Some(deadline);
@@ -56,7 +54,7 @@ impl Engine {
             }
             socket.scheduled = None;
             let Some(open) = socket.connection_mut() else { continue };
-            if open.connection.deadline().is_some_and(|deadline| deadline <= now) {
+            if open.deadline().is_some_and(|deadline| deadline <= now) {
                 open.connection.advance(&mut contexts[open.path as usize], now);
                 socket.make_ready(ready);
                 self.settle(id, now);

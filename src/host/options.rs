@@ -233,6 +233,7 @@ fn get_tcp(inner: &mut Inner, identity: &Identity, name: c_int) -> Result<Value>
         },
         libc::TCP_WINDOW_CLAMP => Value::Number(options.window_clamp as c_int),
         libc::TCP_NOTSENT_LOWAT => Value::Number(options.not_sent_low_water as c_int),
+        libc::TCP_DEFER_ACCEPT => seconds(options.defer_accept),
         _ => return Err(unknown(libc::IPPROTO_TCP, name)),
     })
 }
@@ -406,6 +407,7 @@ fn set_tcp(inner: &mut Inner, identity: &Identity, name: c_int, number: c_int) -
             &move |options| options.window_clamp = clamp
         }
         libc::TCP_NOTSENT_LOWAT => &|options| options.not_sent_low_water = number as u32,
+        libc::TCP_DEFER_ACCEPT => &|options| options.defer_accept = deferral(number),
         _ => return Err(unknown(libc::IPPROTO_TCP, name)),
     };
     inner.set_options(identity.id, change)
@@ -427,6 +429,21 @@ fn linger2(number: c_int) -> Option<Duration> {
         ..0 => Some(Duration::ZERO),
         seconds => Some(Duration::from_secs(seconds.min(LINGER2_MAX) as u64)),
     }
+}
+
+/// TCP_DEFER_ACCEPT: the time of so many SYN-ACKs, as each waits twice as long as the one before, that it is at least
+/// `seconds` (secs_to_retrans).
+fn deferral(seconds: c_int) -> Duration {
+    const LONGEST: c_int = 120;
+    let (mut timeout, mut period) = (1, c_int::from(seconds > 0));
+    for _ in 1..u8::MAX {
+        if period >= seconds {
+            break;
+        }
+        timeout = LONGEST.min(2 * timeout);
+        period += timeout;
+    }
+    Duration::from_secs(period as u64)
 }
 
 /// TCP_WINDOW_CLAMP: a connection cannot be without any more (tcp_set_window_clamp).

@@ -187,6 +187,7 @@ impl Inner {
             SocketOption::NotSentLowWater((low_water > 0).then_some(low_water as usize)),
             SocketOption::Segment(options.udp.segment),
             SocketOption::ChecksumCoverage(options.udp.coverage),
+            SocketOption::DeferAccept((!options.defer_accept.is_zero()).then_some(options.defer_accept)),
         ] {
             self.engine.set_option(id, option, now)?;
         }
@@ -376,13 +377,13 @@ impl Inner {
         self.step();
     }
 
-    /// The holder of the near end needs it no more.
     /// Lets go of `waiter` when all is delivered that a connection sent which was closed (SO_LINGER).
     pub(super) fn await_delivery(&mut self, id: SocketId, waiter: Owned) {
         self.bridge.await_delivery(id, waiter, &mut self.engine, sys::now());
         self.step();
     }
 
+    /// The holder of the near end needs it no more.
     pub fn discard(&mut self, id: SocketId) {
         if matches!(self.bridge.socket(id), Some(Socket { role: Role::Idle | Role::Datagram(_), .. })) {
             self.bridge.close(id, &mut self.engine, sys::now());

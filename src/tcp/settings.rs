@@ -90,4 +90,6 @@ pub struct Options {
     pub max_pacing_rate: Option<u64>,
     /// TCP_NOTSENT_LOWAT, in bytes
     pub not_sent_low_water: Option<usize>,
+    /// TCP_DEFER_ACCEPT: how long a listener keeps a connection to itself that has sent nothing
+    pub defer_accept: Option<Duration>,
 }
