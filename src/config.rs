@@ -5,6 +5,7 @@
 
 mod bypass;
 mod host_address;
+mod trace;
 
 pub use bypass::Bypass;
 use core::fmt;
@@ -13,6 +14,7 @@ pub use host_address::{HostAddress, Key, PROCESS_LENGTH};
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+pub use trace::Trace;
 
 /// Which link carries the packets.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -65,7 +67,7 @@ pub struct Config {
     /// TUBESOCK_LOG
     pub log: LogLevel,
     /// TUBESOCK_TRACE
-    pub trace: Option<PathBuf>,
+    pub trace: Option<Trace>,
     /// TUBESOCK_STRICT
     pub strict: bool,
     /// TUBESOCK_HOST: the host that makes the sockets, where it is another process's; all else is that host's affair.
@@ -146,7 +148,7 @@ pub const SETTINGS: [Setting; 7] = [
         value: "FILE",
         default: "no trace",
         repeatable: false,
-        help: "Write a line for every call and every packet to FILE.",
+        help: "Write a line for every call and every packet to FILE; - draws them as a ladder on standard error.",
         field: Field::Trace,
     },
     Setting {
@@ -252,7 +254,7 @@ impl Config {
             Field::Capture => self.capture = Some(file(value)?),
             Field::Publish => self.publish.push(text(value)?.parse()?),
             Field::Log => self.log = text(value)?.parse()?,
-            Field::Trace => self.trace = Some(file(value)?),
+            Field::Trace => self.trace = Some(Trace::parse(value)?),
             Field::Strict => self.strict = switch(value)?,
             Field::Bypass => self.bypass.push(text(value)?.parse()?),
         }
@@ -278,7 +280,7 @@ impl Config {
             Field::Publish => list(&self.publish),
             Field::Bypass => list(&self.bypass),
             Field::Log => Some(self.log.to_string().into()),
-            Field::Trace => self.trace.clone().map(PathBuf::into_os_string),
+            Field::Trace => self.trace.as_ref().map(Trace::value),
             Field::Strict => self.strict.then(|| "1".into()),
         }
     }
@@ -471,7 +473,7 @@ mod tests {
             capture: Some("c.pcapng".into()),
             publish: vec![published("0.0.0.0:8080", 80, false), published("[::1]:0", 53, true)],
             log: LogLevel::Debug,
-            trace: Some("/t".into()),
+            trace: Some(Trace::File("/t".into())),
             strict: true,
             bypass: vec![bypassed("127.0.0.0/8"), bypassed("[::1]/128:80")],
             host: Some(HostAddress::Path("/run/h".into())),
@@ -559,7 +561,7 @@ mod tests {
             capture: Some("/c d".into()),
             publish: vec![published("[::]:8080", 80, false), published("127.0.0.1:53", 53, true)],
             log: LogLevel::Off,
-            trace: None,
+            trace: Some(Trace::Ladder(Some(7))),
             strict: true,
             bypass: vec![bypassed("127.0.0.0/8"), bypassed("[::1]/128:80")],
             host: Some(HostAddress::Path("/run/h".into())),

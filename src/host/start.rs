@@ -22,7 +22,6 @@ use rustix::event::epoll::EventFlags;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -224,17 +223,17 @@ fn has_gone(at: &Address) -> bool {
 
 /// Takes the host elsewhere for this process's.
 fn use_elsewhere(at: Address, config: &Config) -> Result<Place, String> {
-    if let Some(path) = &config.trace {
-        start_trace(path)?;
-    }
+    start_trace(config)?;
     bypass::remember(&config.bypass);
     let at: &'static Address = Box::leak(Box::new(at));
     ELSEWHERE.store(core::ptr::from_ref(at).cast_mut(), Ordering::Release);
     Ok(Place::Elsewhere(at))
 }
 
-fn start_trace(path: &Path) -> Result<(), String> {
-    trace::start(path).map_err(|error| format!("TUBESOCK_TRACE: cannot open {}: {error}", path.display()))
+fn start_trace(config: &Config) -> Result<(), String> {
+    let Some(to) = &config.trace else { return Ok(()) };
+    let place = to.file().map_or("standard error".into(), |path| path.display().to_string());
+    trace::start(to).map_err(|error| format!("TUBESOCK_TRACE: cannot open {place}: {error}"))
 }
 
 /// Makes this process, which has no sockets of its own, the host of others. The error is a sentence for a person.
@@ -255,9 +254,7 @@ fn run(config: &Config, process: u32, address: fn(Key) -> Address) -> Result<&'s
 }
 
 fn build(config: &Config, process: u32, address: fn(Key) -> Address) -> Result<Host, String> {
-    if let Some(path) = &config.trace {
-        start_trace(path)?;
-    }
+    start_trace(config)?;
     let now = sys::now();
     let mut link: Box<dyn Link> = match config.link {
         LinkChoice::Nat => Box::new(Nat::new(&config.publish, sys::entropy(), now)?),

@@ -1,5 +1,5 @@
 //! The trace: a line a call and a line a packet, in the file of TUBESOCK_TRACE. `tubesock demo` draws its ladder from
-//! it; so can any other program.
+//! it; so can any other program. Or each is drawn at once, on standard error (`rung`).
 //!
 //! ```text
 //! MICROSECONDS PID call DESCRIPTOR NAME(ARGUMENTS) = RESULT
@@ -15,6 +15,9 @@
 //! A packet is as `observe::packet` shows it. Every line is one write(2) to a file opened with O_APPEND: several
 //! processes can share the file. A line that cannot be written is lost.
 
+use super::event::{self, What};
+use super::rung;
+use crate::config::Trace;
 use crate::observe::packet::Summary;
 use crate::sys;
 use crate::sys::append::Appender;
@@ -24,23 +27,46 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::OnceLock;
 
 static ENABLED: AtomicBool = AtomicBool::new(false);
-static FILE: OnceLock<Appender> = OnceLock::new();
+static OUT: OnceLock<Out> = OnceLock::new();
+
+/// Where the trace goes.
+enum Out {
+    Lines(Appender),
+    /// And from which time it counts.
+    Ladder(Appender, u64),
+}
 
 /// Whether a trace is being written: one relaxed atomic load.
 pub fn enabled() -> bool {
     ENABLED.load(Ordering::Relaxed)
 }
 
-/// Opens the file (append). Once; later calls do nothing.
-pub fn start(path: &std::path::Path) -> std::io::Result<()> {
-    if FILE.get().is_none() {
-        FILE.get_or_init({
-            let file = Appender::open(path)?;
-            || file
-        });
-        ENABLED.store(true, Ordering::Relaxed);
+/// Opens the file (append), or standard error. Once; later calls do nothing.
+pub fn start(to: &Trace) -> std::io::Result<()> {
+    if OUT.get().is_some() {
+        return Ok(());
     }
+    let out = match to {
+        Trace::File(path) => Out::Lines(Appender::open(path)?),
+        Trace::Ladder(since) => {
+            let out = Appender::standard_error()?;
+            if since.is_none() {
+                append(&out, &rung::titles());
+            }
+            Out::Ladder(out, since.unwrap_or_else(|| sys::now().micros()))
+        }
+    };
+    OUT.get_or_init(|| out);
+    ENABLED.store(true, Ordering::Relaxed);
     Ok(())
+}
+
+/// What continues this trace in another process.
+pub fn continued(to: Option<Trace>) -> Option<Trace> {
+    match (to, OUT.get()) {
+        (Some(Trace::Ladder(_)), Some(Out::Ladder(_, since))) => Some(Trace::Ladder(Some(*since))),
+        (to, _) => to,
+    }
 }
 
 /// A call of the program on a descriptor of ours, made at `now`. `detail` is the arguments and the result as strace
@@ -55,9 +81,27 @@ pub fn packet(now: Instant, outgoing: bool, packet: &[u8]) {
 }
 
 fn write(now: Instant, what: fmt::Arguments<'_>) {
-    if let Some(file) = FILE.get() {
+    match OUT.get() {
         // A full disk ends the trace, not the program's work.
-        let _ = file.append(line(now, what).as_bytes());
+        Some(Out::Lines(file)) => drop(file.append(line(now, what).as_bytes())),
+        Some(Out::Ladder(out, since)) => append(out, &drawn(*since, &line(now, what))),
+        None => {}
+    }
+}
+
+/// A line of the ladder. Several processes make calls: each is told with its number.
+fn drawn(since: u64, line: &str) -> String {
+    let Some(mut event) = event::event(line.trim_end()) else { return line.to_owned() };
+    if let What::Call(call) = &mut event.what {
+        call.text = format!("{} {}", event.pid, call.text);
+    }
+    rung::draw(since, &event)
+}
+
+/// Appends to standard error, unless that would have to wait for its reader.
+fn append(out: &Appender, text: &str) {
+    if out.has_room() {
+        let _ = out.append(text.as_bytes());
     }
 }
 
@@ -89,7 +133,7 @@ mod tests {
     fn calls_and_packets_are_appended() {
         assert!(!enabled());
         let path = std::env::temp_dir().join(format!("tubesock-trace-{}", sys::process_id()));
-        start(&path).expect("a writable temporary directory");
+        start(&Trace::File(path.clone())).expect("a writable temporary directory");
         assert!(enabled());
         call(Instant::from_micros(1), "connect", 5, format_args!("(5, {}) = 0", "10.0.2.2:80"));
         packet(Instant::from_micros(2), true, &[]);

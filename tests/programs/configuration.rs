@@ -52,6 +52,29 @@ fn exit_status_is_the_programs() {
     Program::new("sh").args(["-c", "exit 42"]).on(&Stack::run()).run().status(42);
 }
 
+/// The ladder while it happens: calls, each behind the number of its process, and segments.
+#[test]
+fn ladder_on_standard_error() {
+    let server = HttpServer::start();
+    for stack in [Stack::run(), Stack::preload()] {
+        let url = format!("http://{}:{}/bytes/10", stack.gateway(), server.port());
+        let curl = Program::new("curl").args(["-sS", "--output", "/dev/null", &url]);
+        let outcome = curl.variable("TUBESOCK_TRACE", "-").on(&stack).run().success();
+        let mut rest = outcome.stderr.as_str();
+        for part in [
+            "      ms  calls of the program",
+            " socket(AF_INET, SOCK_STREAM) = ",
+            "── SYN ──",
+            "◄──────── SYN+ACK ────────",
+            "── PSH+ACK, ",
+            "─ FIN+",
+        ] {
+            rest = rest.split_once(part).unwrap_or_else(|| panic!("no {part}: {outcome}")).1;
+        }
+        assert!(!rest.contains("calls of the program"), "{outcome}");
+    }
+}
+
 /// The host's last line has `name=value` for each counter of its engine.
 #[test]
 fn counters_agree_with_what_happened() {

@@ -3,15 +3,16 @@
 //! made the connection: then the picture would prove nothing.
 
 use crate::settings::SettingFlags;
-use crate::{Failure, ladder, page, preload, program, reachable, run, trace};
+use crate::{Failure, ladder, page, preload, program, reachable, run};
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::Command;
-use tubesock::config::Config;
+use tubesock::config::{Config, Trace};
 use tubesock::nat::GATEWAY_V4;
+use tubesock::observe::event;
 
 /// When the demo itself does not work out.
 const FAILED: u8 = 1;
@@ -57,7 +58,7 @@ pub(crate) fn show(settings: &SettingFlags) -> Result<(), Failure> {
         return Err(failed(format!("the transfer failed: curl ended with {status}")));
     }
     let text = trace.read().map_err(|error| failed(format!("the trace: {error}")))?;
-    let events = trace::parse(&text).map_err(failed)?;
+    let events = event::parse(&text).map_err(failed)?;
     say(&format!("\n{}\n\n{}", heading("The same as a ladder."), ladder::draw(&events)))?;
     if !ladder::shows_handshake(&events) {
         return Err(failed("the trace shows no handshake: the connection was not made by our stack".into()));
@@ -90,7 +91,7 @@ struct TraceFile {
 
 impl TraceFile {
     fn new(config: &mut Config) -> std::io::Result<TraceFile> {
-        if let Some(path) = &config.trace {
+        if let Some(path) = config.trace.as_ref().and_then(Trace::file) {
             return Ok(TraceFile {
                 path: path.clone(),
                 start: std::fs::metadata(path)?.len(),
@@ -101,7 +102,7 @@ impl TraceFile {
         let path = std::path::absolute(std::env::temp_dir().join(name))?;
         // For us alone, and no link that somebody laid there.
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        config.trace = Some(path.clone());
+        config.trace = Some(Trace::File(path.clone()));
         Ok(TraceFile { path, start: 0, private: true })
     }
 

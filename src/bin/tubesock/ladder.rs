@@ -1,15 +1,10 @@
 //! Draws a trace as a ladder: on the left the program's calls, on the right the packets of its stack, in the four
 //! phases of a TCP connection's life. Of a trace with several connections the first one sets the phases.
 
-use crate::trace::{Call, Event, Form, Packet, Segment, What};
 use std::fmt::Write;
 use std::net::SocketAddr;
-
-/// Columns: 8 for the time, 2 between, 50 for the call, 2 between, 38 for the packet.
-const WIDTH: usize = 100;
-const CALL_WIDTH: usize = 50;
-/// Of the arrow between two ports of 5 columns.
-const ARROW_WIDTH: usize = 26;
+use tubesock::observe::event::{Call, Event, Form, Packet, Segment, What};
+use tubesock::observe::rung::{self, CALL_WIDTH, WIDTH};
 
 const DATA_CALLS: [&str; 14] = [
     "read", "readv", "recv", "recvfrom", "recvmsg", "recvmmsg", "write", "writev", "send", "sendto",
@@ -135,14 +130,7 @@ pub(crate) fn draw(events: &[Event]) -> String {
             text += &rule(phase.title());
             shown = Some(phase);
         }
-        let (call, packet) = match &event.what {
-            What::Call(call) => (shortened(&call.text), String::new()),
-            What::Packet(packet) => (String::new(), arrow(packet)),
-        };
-        let milliseconds = (event.micros - start) as f64 / 1000.0;
-        let line = format!("{milliseconds:>8.3}  {call:<CALL_WIDTH$}  {packet}");
-        text += line.trim_end();
-        text.push('\n');
+        text += &rung::draw(start, event);
     }
     text += &"─".repeat(WIDTH);
     text.push('\n');
@@ -151,7 +139,7 @@ pub(crate) fn draw(events: &[Event]) -> String {
 }
 
 fn heading(connection: Option<&Connection>) -> String {
-    let titles = format!("{:>8}  {:<CALL_WIDTH$}  segments of its own stack\n", "ms", "calls of the program");
+    let titles = rung::titles();
     let Some(connection) = connection else { return titles };
     let (local, remote) = (connection.local.ip().to_string(), connection.remote.ip().to_string());
     let between = 38usize.saturating_sub(local.len());
@@ -160,46 +148,6 @@ fn heading(connection: Option<&Connection>) -> String {
 
 fn rule(title: &str) -> String {
     format!("── {title} {}\n", "─".repeat(WIDTH - 4 - title.len()))
-}
-
-/// A call in `CALL_WIDTH` columns. What is cut is in the arguments, never the result.
-fn shortened(text: &str) -> String {
-    let length = text.chars().count();
-    if length <= CALL_WIDTH {
-        return text.to_owned();
-    }
-    let result: String = match text.rfind(") = ") {
-        Some(place) if text[place..].chars().count() < CALL_WIDTH / 2 => text[place..].to_owned(),
-        _ => String::new(),
-    };
-    let kept = CALL_WIDTH - 1 - result.chars().count();
-    text.chars().take(kept).chain(['…']).chain(result.chars()).collect()
-}
-
-/// A packet as an arrow from port to port; the program's side is on the left.
-fn arrow(packet: &Packet) -> String {
-    let (label, ports) = match &packet.form {
-        Form::Tcp(segment) => {
-            (with_size(&segment.flags, segment.payload_bytes), Some((segment.source, segment.destination)))
-        }
-        Form::Udp { source, destination, payload_bytes } => {
-            (format!("UDP, {payload_bytes} bytes"), Some((*source, *destination)))
-        }
-        Form::Other(text) => (text.split(' ').next().unwrap_or_default().to_owned(), None),
-    };
-    let (left, right) = match ports.map(|(source, destination)| (source.port(), destination.port())) {
-        Some((source, destination)) if packet.outgoing => (source.to_string(), destination.to_string()),
-        Some((source, destination)) => (destination.to_string(), source.to_string()),
-        None => (String::new(), String::new()),
-    };
-    // One column is the head.
-    let shaft = format!("{:─^width$}", format!(" {label} "), width = ARROW_WIDTH - 1);
-    let (tail, head) = if packet.outgoing { ("", "►") } else { ("◄", "") };
-    format!("{left:>5} {tail}{shaft}{head} {right:<5}")
-}
-
-fn with_size(flags: &str, bytes: usize) -> String {
-    if bytes == 0 { flags.to_owned() } else { format!("{flags}, {bytes} bytes") }
 }
 
 fn counts(events: &[Event], connection: Option<&Connection>) -> String {
@@ -228,7 +176,7 @@ fn counts(events: &[Event], connection: Option<&Connection>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::parse;
+    use tubesock::observe::event::parse;
 
     /// The first two calls are about another socket, which had the same number.
     const TRACE: &str = "\
@@ -308,13 +256,5 @@ mod tests {
         assert!(drawn.contains("49152 ───── UDP, 31 bytes ─────► 53\n"), "{drawn}");
         assert!(drawn.contains("◄───────── ICMP ──────────\n"), "{drawn}");
         assert!(drawn.ends_with("0 received with 0; no handshake\n"), "{drawn}");
-    }
-
-    #[test]
-    fn a_long_call_keeps_its_result() {
-        let text =
-            shortened("send(5, \"GET / HTTP/1.1\\r\\nHost: 10.0.2.2:8000\\r\\nUser-Agent\"..., 78, 0) = 78");
-        assert_eq!(text.chars().count(), CALL_WIDTH);
-        assert!(text.starts_with("send(5, \"GET / ") && text.ends_with("…) = 78"), "{text}");
     }
 }

@@ -16,7 +16,6 @@ mod run;
 mod settings;
 mod ss;
 mod strict;
-mod trace;
 
 use clap::{Parser, Subcommand};
 use settings::SettingFlags;

@@ -20,6 +20,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitCode};
 use tubesock::config::Config;
 use tubesock::host;
+use tubesock::observe::trace;
 use tubesock::sys::signals::{self, Awaited};
 use tubesock::sys::{self, descriptors, processes};
 
@@ -68,6 +69,7 @@ fn serve(
     let limits = descriptors::claim_process();
     let host = host::serve(&config).map_err(not_served)?;
     let Config { log, trace, bypass, .. } = config;
+    let trace = trace::continued(trace);
     let told = Config { host: Some(host.address().clone()), log, trace, bypass, ..Config::default() };
     prepared.envs(told.variables());
     let program = start(prepared, awaited, limits, confinement);
@@ -143,11 +145,11 @@ fn wait(program: &Child, awaited: &Awaited, guardian: Pid) -> Option<WaitStatus>
             }
             continue;
         }
-        loop {
         if guardian::is_gone(guardian) {
             processes::end_descendants();
             sys::end_process(128 + libc::SIGKILL);
         }
+        loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((ended, how))) if ended == program => status = Some(how),
                 Ok(Some(_)) => {}
@@ -166,13 +168,13 @@ fn wait(program: &Child, awaited: &Awaited, guardian: Pid) -> Option<WaitStatus>
     }
 }
 
-/// As the program ended: by its status, or by its signal.
 /// Sends one of `PASSED_ON` to a child that was not waited for yet.
 pub(crate) fn pass_on(signal: i32, child: Pid) {
     let signal = Signal::from_named_raw(signal).expect("one of PASSED_ON");
     let _ = rustix::process::kill_process(child, signal);
 }
 
+/// As the program ended: by its status, or by its signal.
 pub(crate) fn end_as(status: Option<WaitStatus>) -> ExitCode {
     let Some(status) = status else { return ExitCode::FAILURE };
     if let Some(signal) = status.terminating_signal() {

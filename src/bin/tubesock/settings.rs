@@ -4,7 +4,7 @@ use crate::Failure;
 use clap::builder::OsStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
 use std::ffi::OsString;
-use tubesock::config::{Config, SETTINGS, Setting};
+use tubesock::config::{Config, SETTINGS, Setting, Trace};
 
 /// The flags that were given, with their values.
 #[derive(Debug, Default)]
@@ -22,7 +22,8 @@ impl SettingFlags {
         for (setting, values) in &self.0 {
             config.apply_flag(setting, values)?;
         }
-        for file in [&mut config.capture, &mut config.trace].into_iter().flatten() {
+        let trace = config.trace.as_mut().and_then(Trace::file_mut);
+        for file in config.capture.as_mut().into_iter().chain(trace) {
             *file = std::path::absolute(&*file).map_err(|error| format!("{}: {error}", file.display()))?;
         }
         Ok(config)
@@ -31,7 +32,8 @@ impl SettingFlags {
     /// Opens the files of the settings: a flag empties its file, a variable only appends to it, so that a `tubesock
     /// run` inside another one leaves the outer one's file alone.
     pub(crate) fn prepare_files(&self, config: &Config) -> Result<(), Failure> {
-        for (name, file) in [("--capture", &config.capture), ("--trace", &config.trace)] {
+        let trace = config.trace.as_ref().and_then(Trace::file);
+        for (name, file) in [("--capture", config.capture.as_ref()), ("--trace", trace)] {
             let Some(file) = file else { continue };
             let flag = self.0.iter().any(|(setting, _)| setting.flag == name);
             let mut options = std::fs::OpenOptions::new();

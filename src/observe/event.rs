@@ -1,74 +1,97 @@
-//! Reads the trace back (`tubesock::observe::trace` has its format).
+//! What a line of the trace says (`trace` has its format).
+#![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
 
 /// A line of the trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Event {
+pub struct Event {
     /// CLOCK_MONOTONIC.
-    pub(crate) micros: u64,
-    pub(crate) pid: u32,
-    pub(crate) what: What,
+    pub micros: u64,
+    /// The process that wrote it.
+    pub pid: u32,
+    /// What happened.
+    pub what: What,
 }
 
+/// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum What {
+pub enum What {
+    /// The program made a call.
     Call(Call),
+    /// A packet passed.
     Packet(Packet),
 }
 
 /// A call of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Call {
-    pub(crate) descriptor: i32,
+pub struct Call {
+    /// On which it was made, or that it made.
+    pub descriptor: i32,
     /// With arguments and result.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 impl Call {
-    pub(crate) fn name(&self) -> &str {
+    /// The function.
+    pub fn name(&self) -> &str {
         self.text.split('(').next().unwrap_or_default()
     }
 }
 
 /// A packet on the link.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Packet {
-    pub(crate) outgoing: bool,
-    pub(crate) form: Form,
+pub struct Packet {
+    /// The program's side sent it.
+    pub outgoing: bool,
+    /// What it is.
+    pub form: Form,
 }
 
+/// What a packet is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub enum Form {
+    /// A segment.
     Tcp(Segment),
+    /// A datagram.
     Udp {
+        /// Whose it is.
         source: SocketAddr,
+        /// Where it goes.
         destination: SocketAddr,
+        /// Its length.
         payload_bytes: usize,
     },
     /// As it stands in the trace.
     Other(String),
 }
 
+/// A segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Segment {
-    pub(crate) source: SocketAddr,
-    pub(crate) destination: SocketAddr,
+pub struct Segment {
+    /// Whose it is.
+    pub source: SocketAddr,
+    /// Where it goes.
+    pub destination: SocketAddr,
     /// Joined by `+`.
-    pub(crate) flags: String,
-    pub(crate) sequence: u32,
-    pub(crate) acknowledgment: u32,
-    pub(crate) payload_bytes: usize,
+    pub flags: String,
+    /// SEG.SEQ
+    pub sequence: u32,
+    /// SEG.ACK
+    pub acknowledgment: u32,
+    /// SEG.LEN without SYN and FIN.
+    pub payload_bytes: usize,
 }
 
 impl Segment {
-    pub(crate) fn has(&self, flag: &str) -> bool {
+    /// Whether it bears a flag.
+    pub fn has(&self, flag: &str) -> bool {
         self.flags.split('+').any(|name| name == flag)
     }
 }
 
 /// The events in the order of their times. The error is the line that is not understood.
-pub(crate) fn parse(text: &str) -> Result<Vec<Event>, String> {
+pub fn parse(text: &str) -> Result<Vec<Event>, String> {
     let mut events = Vec::new();
     for line in text.lines() {
         events.push(event(line).ok_or_else(|| format!("a line of the trace is not understood: {line}"))?);
@@ -78,7 +101,8 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Event>, String> {
     Ok(events)
 }
 
-fn event(line: &str) -> Option<Event> {
+/// The event of a line; None for one that is not understood.
+pub fn event(line: &str) -> Option<Event> {
     let mut words = line.splitn(4, ' ');
     let micros = words.next()?.parse().ok()?;
     let pid = words.next()?.parse().ok()?;
@@ -125,7 +149,7 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tubesock::observe::packet::Summary;
+    use crate::observe::packet::Summary;
 
     #[test]
     fn calls() {
