@@ -197,9 +197,10 @@ pub fn identify(fd: RawFd) -> Option<Identity> {
     Some(identity)
 }
 
-/// The process in which the engine of a socket of ours runs: the one that listened, or that connected to it.
+/// The process in which the engine of a socket of ours runs: the one that listened, or that connected to it. None when it is
+/// in a pid namespace that this one does not show.
 pub fn host_process(fd: impl AsFd) -> Option<u32> {
-    unix::peer_process(fd)
+    unix::peer(fd)?.process
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::observe::log;
 use crate::sys;
 use crate::sys::descriptors::{Owned, put_over};
 use crate::sys::epoll::Registrations;
+use crate::sys::unix::{self, Peer};
 use address::Given;
 use core::time::Duration;
 use libc::c_int;
@@ -227,11 +228,11 @@ pub fn can_accept(identity: &Identity) -> Result<()> {
     Err(Error::Kernel(libc::ENETDOWN))
 }
 
-/// What accept(2) took from a listener of ours, whose host is process `host`: the peer, or None for a stranger who found
+/// What accept(2) took from a listener of ours, whose host is `host`: the peer, or None for a stranger who found
 /// the name. The kernel knows who made either end.
-pub fn accepted(host: Option<u32>, identity: &Identity) -> Option<SocketAddr> {
+pub fn accepted(host: Option<Peer>, identity: &Identity) -> Option<SocketAddr> {
     let (_, peer) = identity.accepted?;
-    if host.is_none() || name::host_process(identity.near()) != host {
+    if host.is_none() || unix::peer(identity.near()) != host {
         return None;
     }
     if !host::is_elsewhere(identity) {

@@ -319,6 +319,9 @@ fn explain(publish: Publish, errno: Errno) -> String {
         }
         Errno::ADDRNOTAVAIL => ("EADDRNOTAVAIL", "the machine has no such address"),
         Errno::AFNOSUPPORT => ("EAFNOSUPPORT", "the machine has no IPv6"),
+        Errno::PERM => {
+            ("EPERM", "the machine's network is barred here, as by a 'tubesock run --strict' around this one")
+        }
         _ => return format!("cannot publish {}: {errno}", publish.listen),
     };
     format!("cannot publish {} ({name}): {advice}", publish.listen)

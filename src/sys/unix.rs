@@ -156,11 +156,20 @@ pub fn peer_name<T>(fd: impl AsFd, look: impl FnOnce(&[u8]) -> Option<T>) -> Opt
     look(address.abstract_name()?)
 }
 
+/// A process as the kernel names it to another one (SO_PEERCRED).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// None for a process that this one's pid namespace does not show: then its user and group have to do.
+    pub process: Option<u32>,
+    user: u32,
+    group: u32,
+}
+
 /// The process at the other end, as the kernel recorded it when they connected; of a listener, the one that made it
-/// listen (SO_PEERCRED). None for a process that this one's pid namespace does not show.
-pub fn peer_process(fd: impl AsFd) -> Option<u32> {
-    let process = u32::try_from(peer_credentials(fd)?.pid).ok()?;
-    (process != 0).then_some(process)
+/// listen.
+pub fn peer(fd: impl AsFd) -> Option<Peer> {
+    let libc::ucred { pid, uid, gid } = peer_credentials(fd)?;
+    Some(Peer { process: u32::try_from(pid).ok().filter(|&process| process != 0), user: uid, group: gid })
 }
 
 fn peer_credentials(fd: impl AsFd) -> Option<libc::ucred> {

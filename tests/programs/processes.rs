@@ -77,6 +77,16 @@ fn workers_accept_from_one_listener() {
     }
 }
 
+/// There the kernel does not say which process the host is.
+#[test]
+fn accepting_in_another_pid_namespace() {
+    let script = "import socket; s = socket.create_server(('127.0.0.1', 80)); s.settimeout(5); \
+                  c = socket.create_connection(('127.0.0.1', 80)); print(s.accept()[1][0])";
+    let inner = ["--map-root-user", "--pid", "--fork", PYTHON, "-c", script];
+    let outcome = Program::new("unshare").args(inner).on(&Stack::run()).run().success();
+    assert_eq!(outcome.text(), "127.0.0.1\n", "{outcome}");
+}
+
 /// The stack of a plain LD_PRELOAD ends with the process that ran it: then its children get an error that says so.
 #[test]
 fn child_that_outlives_the_stack_gets_an_error() {

@@ -239,7 +239,7 @@ pub unsafe fn accept4<K: Kernel>(
     // SAFETY: as the caller's.
     let given = unsafe { given_length(length) };
     // Before: a handler of the program may close the listener while accept waits.
-    let host = crate::bridge::name::host_process(listener.near());
+    let host = sys::unix::peer(listener.near());
     loop {
         // SAFETY: as the caller's. The near end's listener is the kernel's, and so is waiting for it.
         let accepted = unsafe { K::accept4(fd, address, length, flags) };
