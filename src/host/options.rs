@@ -196,6 +196,7 @@ fn get_socket(inner: &mut Inner, identity: &Identity, name: c_int) -> Result<Val
             // struct so_timestamping, of which the clock is none of ours.
             Value::Bytes([options.timestamping.to_ne_bytes(), [0; 4]].concat())
         }
+        (libc::SO_BINDTODEVICE, _) => Value::Bytes(Vec::new()),
         (libc::SO_LINGER, _) => {
             let on = c_int::from(options.linger.is_some()).to_ne_bytes();
             Value::Bytes([on, options.linger.unwrap_or(0).to_ne_bytes()].concat())
@@ -273,6 +274,7 @@ pub(super) fn set(
     value: &[u8],
 ) -> Result<()> {
     match (level, name) {
+        (SOL_SOCKET, libc::SO_BINDTODEVICE) => bind_to_device(value),
         (SOL_SOCKET, _) => set_socket(inner, identity, name, value),
         (libc::IPPROTO_TCP, libc::TCP_CONGESTION) if identity.kind == Kind::Stream => {
             let algorithm = congestion(value)?;
@@ -286,6 +288,16 @@ pub(super) fn set(
         }
         (libc::IPPROTO_IP | libc::IPPROTO_IPV6, _) => ip_options::set(inner, identity, level, name, value),
         _ => Err(unknown(level, name)),
+    }
+}
+
+/// SO_BINDTODEVICE: to no device, as it is; programs take back what they did not set.
+fn bind_to_device(name: &[u8]) -> Result<()> {
+    let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+    match name {
+        b"" => Ok(()),
+        b"lo" | b"tube0" => Err(unknown(SOL_SOCKET, libc::SO_BINDTODEVICE)),
+        _ => Err(Error::Kernel(libc::ENODEV)),
     }
 }
 
