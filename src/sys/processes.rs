@@ -15,6 +15,12 @@ pub unsafe fn fork() -> Result<Option<Pid>> {
     }
 }
 
+/// The process group of this process; None when it is of another pid namespace, where this one has no number for it.
+pub fn group() -> Option<Pid> {
+    // SAFETY: the call takes nothing, and cannot fail.
+    Pid::from_raw(unsafe { libc::getpgrp() })
+}
+
 /// The children of a process, as far as /proc shows them (proc(5), children).
 pub fn children(process: u32) -> Vec<u32> {
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();

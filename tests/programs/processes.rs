@@ -6,8 +6,10 @@ use crate::support::http::HttpServer;
 use crate::support::network::Directory;
 use crate::support::stack::Stack;
 use crate::support::stream::Stream;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::io::Read;
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 /// Runs a script against the HTTP server on both stacks, and gives both outputs.
 fn on_both(script: &str) -> [Outcome; 2] {
@@ -75,6 +77,32 @@ fn workers_accept_from_one_listener() {
         let outcome = Program::new(PYTHON).args(["-c", script]).on(&stack).run().success();
         assert_eq!(outcome.text(), "30 answers, from workers [0, 1, 2]\n", "{outcome}");
     }
+}
+
+/// `tubesock run` is two processes: whichever is killed, or its whole group, nothing that descends from the program is left,
+/// in whatever session.
+#[test]
+fn what_descends_from_the_program_ends_with_a_killed_wrapper() {
+    let kill: [fn(Pid) -> rustix::io::Result<()>; 3] = [
+        |wrapper| kill_process(wrapper, Signal::KILL),
+        |wrapper| kill_process(children(wrapper)[0], Signal::KILL),
+        |wrapper| kill_process_group(wrapper, Signal::KILL),
+    ];
+    for kill in kill {
+        let script = "setsid sleep 60 & sleep 60 & echo started; wait";
+        let wrapper = Program::new("sh").args(["-c", script]).on(&Stack::run()).spawn();
+        wrapper.line_with("started");
+        let begun = Instant::now();
+        kill(Pid::from_raw(wrapper.id().cast_signed()).expect("a process")).expect("it runs");
+        // Returns when nobody holds its output any more.
+        wrapper.finish().signal(libc::SIGKILL);
+        assert!(begun.elapsed() < Duration::from_secs(30), "it went on");
+    }
+}
+
+fn children(process: Pid) -> Vec<Pid> {
+    let list = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).expect("proc(5)");
+    list.split_whitespace().filter_map(|number| Pid::from_raw(number.parse().ok()?)).collect()
 }
 
 /// There the kernel does not say which process the host is.

@@ -8,12 +8,14 @@
 //!
 //! * Orphans of the program come to the host (child subreaper), when that is killed to the guardian.
 //! * The kernel tells the host that the guardian has ended (PR_SET_PDEATHSIG), by a SIGCHLD.
+//! * The host has a process group of its own: who kills the whole group, as timeout(1) does, does not kill both. The program is in
+//!   the guardian's, which is the terminal's.
 //! * The guardian passes signals on to the host, and ends as the host ended. It has neither sockets nor threads.
 //!
 //! Limits: what runs as another user, whom this one may not kill, is left; and where there is no /proc, all but the program.
 
 use crate::{Failure, run};
-use rustix::process::{Pid, Signal, WaitOptions, getpid, getppid};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, getppid, setpgid};
 use std::process::ExitCode;
 use tubesock::sys::signals::Awaited;
 use tubesock::sys::{self, processes};
@@ -23,7 +25,23 @@ pub(crate) enum Part {
     /// The guardian, of this host.
     Guardian(Pid),
     /// The host, of this guardian.
-    Host(Pid),
+    Host(Guardian),
+}
+
+/// The guardian as the host knows it.
+#[derive(Clone, Copy)]
+pub(crate) struct Guardian {
+    pub(crate) process: Pid,
+    /// Its process group, which the host has left. None when it stayed, because the group has no number here by which the program could
+    /// return to it.
+    pub(crate) group: Option<Pid>,
+}
+
+impl Guardian {
+    /// Whether it has ended.
+    pub(crate) fn is_gone(self) -> bool {
+        getppid() != Some(self.process)
+    }
 }
 
 /// Forks the host. Called before this process has any thread.
@@ -31,23 +49,21 @@ pub(crate) fn split() -> Result<Part, Failure> {
     let failed = |errno: rustix::io::Errno| Failure::new(1, format!("there can be no host: {errno}"));
     // Fails only on kernels before 3.4: then orphans are init's, and we end without them.
     let _ = rustix::process::set_child_subreaper(Some(getpid()));
-    let guardian = getpid();
+    let guardian = Guardian { process: getpid(), group: processes::group() };
     // SAFETY: nothing has started a thread.
     if let Some(host) = unsafe { processes::fork() }.map_err(failed)? {
         return Ok(Part::Guardian(host));
     }
     let _ = rustix::process::set_child_subreaper(Some(getpid()));
+    if guardian.group.is_some() {
+        setpgid(None, None).map_err(failed)?;
+    }
     rustix::process::set_parent_process_death_signal(Some(Signal::CHILD)).map_err(failed)?;
-    if is_gone(guardian) {
+    if guardian.is_gone() {
         // Before the kernel knew whom to tell.
         sys::end_process(128 + libc::SIGKILL);
     }
     Ok(Part::Host(guardian))
-}
-
-/// In the host: whether the guardian has gone.
-pub(crate) fn is_gone(guardian: Pid) -> bool {
-    getppid() != Some(guardian)
 }
 
 /// In the guardian: passes signals on to the host until it ends, and ends as it did.

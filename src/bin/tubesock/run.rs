@@ -1,14 +1,15 @@
 //! `tubesock run`: checks everything that can be checked, becomes the host of the program and of all that descends from
 //! it, and ends as the program ended, once the last of them has gone and what they sent is delivered.
 //!
-//! * The program has this process's terminal, process group, limits and signal mask. What the kernel sends to the group
+//! * The program has the terminal, process group, limits and signal mask that we were given. Writing to the terminal does not
+//!   stop us (SIGTTOU is blocked). What the kernel sends to the group
 //!   (interrupt from the terminal) the program gets by itself; what a process sends to us is passed on.
 //! * Orphans of the program come to us (child subreaper), so that the last one is known.
 //! * On a shared host it is the program itself, which `join` becomes.
 //! * If we are killed, so is the program and all that descends from it (`guardian`); their peers see the end of a killed
 //!   process, or a reset where something was on its way.
 
-use crate::guardian::{self, Part};
+use crate::guardian::{self, Guardian, Part};
 use crate::settings::SettingFlags;
 use crate::strict::Confinement;
 use crate::{Failure, host as shared_host, preload, program, reachable};
@@ -47,7 +48,8 @@ pub(crate) fn run(
         return Err(not_started(&command[0], &shared_host::join(host, config, prepared)));
     }
     // For as long as the process lives: the child that becomes the program needs it too.
-    let awaited: &Awaited = Box::leak(Box::new(Awaited::block(&[&PASSED_ON[..], &[libc::SIGCHLD]].concat())));
+    let blocked = [&PASSED_ON[..], &[libc::SIGCHLD, libc::SIGTTOU]].concat();
+    let awaited: &Awaited = Box::leak(Box::new(Awaited::block(&blocked)));
     match guardian::split()? {
         Part::Guardian(host) => Ok(guardian::watch(host, awaited)),
         Part::Host(guardian) => serve(guardian, awaited, config, &mut prepared, &command[0]),
@@ -56,7 +58,7 @@ pub(crate) fn run(
 
 /// In the host: starts the program, and stays for as long as anything descends from it.
 fn serve(
-    guardian: Pid,
+    guardian: Guardian,
     awaited: &'static Awaited,
     config: Config,
     prepared: &mut Command,
@@ -72,7 +74,7 @@ fn serve(
     let trace = trace::continued(trace);
     let told = Config { host: Some(host.address().clone()), log, trace, bypass, ..Config::default() };
     prepared.envs(told.variables());
-    let program = start(prepared, awaited, limits, confinement);
+    let program = start(prepared, guardian, awaited, limits, confinement);
     let program = program.map_err(|error| not_started(name, &error))?;
     release_streams();
     let status = wait(&program, awaited, guardian);
@@ -103,15 +105,19 @@ pub(crate) fn add_library(command: &mut Command, library: &Path) -> Result<(), F
     Ok(())
 }
 
-/// Starts the program, with the limits and the signal mask that we were given, confined if it is to be.
+/// Starts the program, with the limits, the process group and the signal mask that we were given, confined if it is to be.
 fn start(
     prepared: &mut Command,
+    guardian: Guardian,
     awaited: &'static Awaited,
     limits: Rlimit,
     confinement: Option<&'static Confinement>,
 ) -> std::io::Result<Child> {
     let become_program = move || {
         awaited.restore();
+        if guardian.group.is_some() {
+            rustix::process::setpgid(None, guardian.group)?;
+        }
         rustix::process::setrlimit(Resource::Nofile, limits)?;
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         Ok(confinement.map_or(Ok(()), Confinement::enter)?)
@@ -133,19 +139,19 @@ pub(crate) fn release_streams() {
 }
 
 /// Passes signals on until the program and all its descendants have gone; the program's status.
-fn wait(program: &Child, awaited: &Awaited, guardian: Pid) -> Option<WaitStatus> {
+fn wait(program: &Child, awaited: &Awaited, guardian: Guardian) -> Option<WaitStatus> {
     let program = Pid::from_raw(program.id().cast_signed()).expect("a child has a number");
     let (mut status, mut alone) = (None, false);
     loop {
         let came = awaited.wait();
         if came.signal != libc::SIGCHLD {
-            // Others mean the guardian, or the whole group, to which the program belongs.
-            if came.sender == Some(guardian) && status.is_none() {
+            // Others do not mean us: they know the guardian.
+            if came.sender == Some(guardian.process) && status.is_none() {
                 pass_on(came.signal, program);
             }
             continue;
         }
-        if guardian::is_gone(guardian) {
+        if guardian.is_gone() {
             processes::end_descendants();
             sys::end_process(128 + libc::SIGKILL);
         }
