@@ -284,6 +284,12 @@ pub fn echo_reply(packet: &[u8], header: &Header, checksums: bool) -> Packet {
     wrap(header.destination, header.source, treatment, message, checksums)
 }
 
+/// Whether `message` is a whole echo request.
+pub fn is_echo_request(message: &[u8], version_4: bool) -> bool {
+    let request = if version_4 { ECHO_REQUEST_V4 } else { ECHO_REQUEST_V6 };
+    message.len() >= HEADER_LENGTH && message[..2] == [request, 0]
+}
+
 /// The packet that carries the echo request `message` under the identifier `identifier`. None when it is none (ping(8)'s
 /// sockets send nothing else).
 pub fn echo_request(
@@ -293,11 +299,8 @@ pub fn echo_request(
     identifier: u16,
     message: &[u8],
 ) -> Option<Packet> {
-    let request = if source.is_ipv4() { ECHO_REQUEST_V4 } else { ECHO_REQUEST_V6 };
-    if message.len() < HEADER_LENGTH || message[..2] != [request, 0] {
-        return None;
-    }
-    echo(source, destination, treatment, identifier, message)
+    let sound = is_echo_request(message, source.is_ipv4());
+    sound.then(|| echo(source, destination, treatment, identifier, message)).flatten()
 }
 
 /// The packet that carries the echo request or reply `message` under the identifier `identifier`. None when that is no

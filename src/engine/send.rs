@@ -9,7 +9,7 @@
 
 use super::address::loopback;
 use super::datagram::Delivery;
-use super::{Engine, LOOPBACK_MTU, Path, SocketId};
+use super::{Domain, Engine, LOOPBACK_MTU, Path, SocketId};
 use crate::error::{Error, Result};
 use crate::icmp;
 use crate::ip::{self, Protocol, Treatment, fragment};
@@ -111,7 +111,11 @@ impl Engine {
         if let Some(error) = self.take_error(id) {
             return Err(error);
         }
+        let version_4 = self.sockets.find(id).is_some_and(|socket| socket.domain == Domain::V4);
         let datagrams = self.sockets.datagrams_mut(id).ok_or(Error::NotSupported)?;
+        if datagrams.is_echo() && !icmp::is_echo_request(payload, version_4) {
+            return Err(Error::InvalidArgument);
+        }
         let corked = (datagrams.cork || control.more) && !datagrams.is_echo();
         match (datagrams.corked.take(), corked) {
             (None, false) => {

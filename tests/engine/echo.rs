@@ -80,6 +80,7 @@ fn what_a_ping_socket_refuses() {
     for bad in [&good[..7], &[0; 8], &[8, 1, 0, 0, 0, 0, 0, 0], &request(Domain::V6, 1)] {
         assert_eq!(engine.send_to(id, to, bad, world.now), Err(Error::InvalidArgument));
     }
+    assert_eq!(engine.send_to(id, None, &[0; 8], world.now), Err(Error::InvalidArgument));
     assert_eq!(engine.send_to(id, None, &good, world.now), Err(Error::DestinationRequired));
     let mut large = good.clone();
     large.resize(65_516, 0);
