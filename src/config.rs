@@ -5,59 +5,49 @@
 
 mod bypass;
 mod host_address;
+mod link_choice;
+mod log_level;
+mod publish;
+mod settings;
 mod trace;
 
+use crate::addressing::{Addressing, Cidr, Route, address_of};
 pub use bypass::Bypass;
 use core::fmt;
-use core::str::FromStr;
 pub use host_address::{HostAddress, Key, PROCESS_LENGTH};
+pub use link_choice::LinkChoice;
+pub use log_level::LogLevel;
+pub use publish::Publish;
+use publish::{ip_address, port_number};
+use settings::Field;
+pub use settings::{
+    HOST_VARIABLE, OTHER_VARIABLES, PRELOAD_LIBRARY_VARIABLE, SETTINGS, Setting, TEST_VARIABLE_PREFIX,
+};
 use std::ffi::{OsStr, OsString};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 pub use trace::Trace;
 
-/// Which link carries the packets.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub enum LinkChoice {
-    /// The built-in network address translator.
-    #[default]
-    Nat,
-}
-
-/// How much the log says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum LogLevel {
-    /// Nothing.
-    Off,
-    /// What ends the work.
-    Error,
-    /// What a user should know: unsupported calls, each once.
-    #[default]
-    Warn,
-    /// Start and end of a host, with its counters.
-    Info,
-    /// Every connection.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-/// One port of the machine that leads to a port of the program: `[ADDRESS:]HOSTPORT:PORT[/udp]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Publish {
-    /// Where the machine listens; port 0 lets the kernel choose. Without an address, 0.0.0.0.
-    pub listen: SocketAddr,
-    /// The program's port.
-    pub port: u16,
-    /// UDP instead of TCP.
-    pub datagram: bool,
-}
+/// The least and the most of `--mtu`: what every IPv4 host takes (RFC 791 3.1), and what a length field holds.
+const MTU: core::ops::RangeInclusive<usize> = 576..=65535;
+/// The least of a link with IPv6 (RFC 8200 5).
+const MTU_V6: usize = 1280;
 
 /// The settings of a host.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Config {
     /// TUBESOCK_LINK
     pub link: LinkChoice,
+    /// TUBESOCK_ADDRESS, comma-separated
+    pub address: Vec<Cidr>,
+    /// TUBESOCK_GATEWAY, comma-separated
+    pub gateway: Vec<IpAddr>,
+    /// TUBESOCK_DNS, comma-separated
+    pub dns: Vec<IpAddr>,
+    /// TUBESOCK_MTU
+    pub mtu: Option<usize>,
+    /// TUBESOCK_ROUTE, separated by spaces
+    pub route: Vec<Route>,
     /// TUBESOCK_CAPTURE
     pub capture: Option<PathBuf>,
     /// TUBESOCK_PUBLISH, comma-separated
@@ -73,121 +63,6 @@ pub struct Config {
     /// TUBESOCK_HOST: the host that makes the sockets, where it is another process's; all else is that host's affair.
     pub host: Option<HostAddress>,
 }
-
-/// Which field of `Config` a setting fills.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Field {
-    Link,
-    Capture,
-    Publish,
-    Log,
-    Trace,
-    Strict,
-    Bypass,
-}
-
-/// One setting, under its two names.
-#[derive(Debug)]
-pub struct Setting {
-    /// The flag of `tubesock run`, dashes included.
-    pub flag: &'static str,
-    /// The variable that means the same.
-    pub variable: &'static str,
-    /// The form of the value; empty for a flag that has none, whose variable is 1 or 0.
-    pub value: &'static str,
-    /// What holds without it, as a person would write it.
-    pub default: &'static str,
-    /// Whether there can be several: the flag is repeated, the variable separated by commas.
-    pub repeatable: bool,
-    /// What it does, in one sentence.
-    pub help: &'static str,
-    field: Field,
-}
-
-/// Every setting.
-pub const SETTINGS: [Setting; 7] = [
-    Setting {
-        flag: "--link",
-        variable: "TUBESOCK_LINK",
-        value: "LINK",
-        default: "nat",
-        repeatable: false,
-        help: "Which link carries the packets: nat ends them at kernel sockets of this machine.",
-        field: Field::Link,
-    },
-    Setting {
-        flag: "--capture",
-        variable: "TUBESOCK_CAPTURE",
-        value: "FILE",
-        default: "no capture",
-        repeatable: false,
-        help: "Write every packet on the link to FILE, as pcapng.",
-        field: Field::Capture,
-    },
-    Setting {
-        flag: "--publish",
-        variable: "TUBESOCK_PUBLISH",
-        value: "[ADDRESS:]HOSTPORT:PORT[/udp]",
-        default: "nothing is published",
-        repeatable: true,
-        help: "Lead port HOSTPORT of the machine to the program's PORT; ADDRESS is 0.0.0.0 unless given, IPv6 in brackets.",
-        field: Field::Publish,
-    },
-    Setting {
-        flag: "--log",
-        variable: "TUBESOCK_LOG",
-        value: "LEVEL",
-        default: "warn",
-        repeatable: false,
-        help: "How much to say on standard error: off, error, warn, info, debug or trace.",
-        field: Field::Log,
-    },
-    Setting {
-        flag: "--trace",
-        variable: "TUBESOCK_TRACE",
-        value: "FILE",
-        default: "no trace",
-        repeatable: false,
-        help: "Write a line for every call and every packet to FILE; - draws them as a ladder on standard error.",
-        field: Field::Trace,
-    },
-    Setting {
-        flag: "--strict",
-        variable: "TUBESOCK_STRICT",
-        value: "",
-        default: "off",
-        repeatable: false,
-        help: "Let nothing go round the stack: calls past the library that would, and io_uring, fail with EPERM and a line in the log.",
-        field: Field::Strict,
-    },
-    Setting {
-        flag: "--bypass",
-        variable: "TUBESOCK_BYPASS",
-        value: "CIDR[:PORT]",
-        default: "nothing is bypassed",
-        repeatable: true,
-        help: "Let the kernel connect to what is in CIDR, an address or a network such as 127.0.0.0/8; IPv6 in brackets: [fd00::]/8:443.",
-        field: Field::Bypass,
-    },
-];
-
-/// Where the host is; an empty one may be in the environment of every program that is preloaded.
-pub const HOST_VARIABLE: &str = "TUBESOCK_HOST";
-/// Names the shared object that `tubesock run` preloads.
-pub const PRELOAD_LIBRARY_VARIABLE: &str = "TUBESOCK_PRELOAD_LIBRARY";
-
-/// How the variables of this project's own tests begin; a host does not look at them.
-pub const TEST_VARIABLE_PREFIX: &str = "TUBESOCK_TEST_";
-
-/// The variables that are not settings of a host, with what they are for.
-pub const OTHER_VARIABLES: [(&str, &str); 2] = [
-    (
-        HOST_VARIABLE,
-        "The host that makes the sockets: the absolute PATH of a `tubesock host --listen PATH`. Set by `tubesock run` for the \
-         programs under it, with the key to theirs.",
-    ),
-    (PRELOAD_LIBRARY_VARIABLE, "The libtubesock_preload.so that `tubesock run` and `tubesock demo` load."),
-];
 
 impl Config {
     /// Reads the variables. The error is a sentence for a person: what is wrong, where, what to do. An empty
@@ -237,7 +112,11 @@ impl Config {
         match setting.field {
             Field::Publish => self.publish.clear(),
             Field::Bypass => self.bypass.clear(),
-            Field::Link | Field::Capture | Field::Log | Field::Trace | Field::Strict => {}
+            Field::Address => self.address.clear(),
+            Field::Gateway => self.gateway.clear(),
+            Field::Dns => self.dns.clear(),
+            Field::Route => self.route.clear(),
+            Field::Link | Field::Mtu | Field::Capture | Field::Log | Field::Trace | Field::Strict => {}
         }
         for value in values {
             for item in items(setting, value) {
@@ -251,6 +130,11 @@ impl Config {
     fn take(&mut self, field: Field, value: &OsStr) -> Result<(), String> {
         match field {
             Field::Link => self.link = text(value)?.parse()?,
+            Field::Address => self.address.push(own_address(text(value)?)?),
+            Field::Gateway => self.add_gateway(address_of(text(value)?)?)?,
+            Field::Dns => self.dns.push(address_of(text(value)?)?),
+            Field::Mtu => self.mtu = Some(mtu(text(value)?)?),
+            Field::Route => self.route.push(text(value)?.parse()?),
             Field::Capture => self.capture = Some(file(value)?),
             Field::Publish => self.publish.push(text(value)?.parse()?),
             Field::Log => self.log = text(value)?.parse()?,
@@ -259,6 +143,44 @@ impl Config {
             Field::Bypass => self.bypass.push(text(value)?.parse()?),
         }
         Ok(())
+    }
+
+    fn add_gateway(&mut self, gateway: IpAddr) -> Result<(), String> {
+        if self.gateway.iter().any(|other| other.is_ipv4() == gateway.is_ipv4()) {
+            return Err("there is one of its family already; give one for IPv4 and one for IPv6".into());
+        }
+        self.gateway.push(gateway);
+        Ok(())
+    }
+
+    /// What the settings say in place of `link`, what the link brings.
+    pub fn addressing(&self, link: Addressing) -> Addressing {
+        let said = |ours: &[Cidr], theirs| if ours.is_empty() { theirs } else { ours.to_vec() };
+        let mut routes = self.route.clone();
+        routes.extend(self.gateway.iter().map(|gateway| Route::by(*gateway)));
+        Addressing {
+            addresses: said(&self.address, link.addresses),
+            routes: if routes.is_empty() { link.routes } else { routes },
+            name_servers: if self.dns.is_empty() { link.name_servers } else { self.dns.clone() },
+        }
+    }
+
+    /// Fails where settings do not go with each other. The error is a sentence for a person.
+    pub fn check(&self) -> Result<(), String> {
+        let without = |flag: &str, given: bool| match given {
+            true => Err(format!("{flag} does not go with --link {}: leave one of them out", self.link)),
+            false => Ok(()),
+        };
+        if self.mtu.is_some_and(|mtu| mtu < MTU_V6) && self.address.iter().any(|own| own.address.is_ipv6()) {
+            return Err(format!("--mtu: IPv6 needs {MTU_V6} at least; give more, or no address of IPv6"));
+        }
+        if self.link == LinkChoice::Nat {
+            // It has addresses of its own, and no other way.
+            without("--address", !self.address.is_empty())?;
+            without("--gateway", !self.gateway.is_empty())?;
+            return without("--route", !self.route.is_empty());
+        }
+        without("--publish", !self.publish.is_empty())
     }
 
     /// The variables that give this configuration to another process.
@@ -276,9 +198,14 @@ impl Config {
     fn variable_value(&self, field: Field) -> Option<OsString> {
         match field {
             Field::Link => (self.link != LinkChoice::default()).then(|| self.link.to_string().into()),
+            Field::Address => list(&self.address, ','),
+            Field::Gateway => list(&self.gateway, ','),
+            Field::Dns => list(&self.dns, ','),
+            Field::Mtu => self.mtu.map(|mtu| mtu.to_string().into()),
+            Field::Route => list(&self.route, ' '),
             Field::Capture => self.capture.clone().map(PathBuf::into_os_string),
-            Field::Publish => list(&self.publish),
-            Field::Bypass => list(&self.bypass),
+            Field::Publish => list(&self.publish, ','),
+            Field::Bypass => list(&self.bypass, ','),
             Field::Log => Some(self.log.to_string().into()),
             Field::Trace => self.trace.as_ref().map(Trace::value),
             Field::Strict => self.strict.then(|| "1".into()),
@@ -287,9 +214,9 @@ impl Config {
 }
 
 /// Several values of one variable; None without any.
-fn list(items: &[impl fmt::Display]) -> Option<OsString> {
+fn list(items: &[impl fmt::Display], separator: char) -> Option<OsString> {
     let items: Vec<String> = items.iter().map(|item| item.to_string()).collect();
-    (!items.is_empty()).then(|| items.join(",").into())
+    (!items.is_empty()).then(|| items.join(&separator.to_string()).into())
 }
 
 fn is_known(name: &OsStr) -> bool {
@@ -309,12 +236,28 @@ fn unknown_variable(name: &OsStr) -> String {
     )
 }
 
-/// The values in `value`: several, separated by commas, where the setting can be given several times.
+/// The values in `value`: several, where the setting can be given several times.
 fn items<'a>(setting: &Setting, value: &'a OsStr) -> Vec<&'a OsStr> {
-    match value.to_str() {
-        Some(text) if setting.repeatable => text.split(',').map(|item| OsStr::new(item.trim())).collect(),
+    match (value.to_str(), setting.separator) {
+        (Some(text), Some(separator)) => {
+            let items = text.split(separator).map(str::trim);
+            items.filter(|item| separator != ' ' || !item.is_empty()).map(OsStr::new).collect()
+        }
         _ => vec![value],
     }
+}
+
+fn own_address(text: &str) -> Result<Cidr, String> {
+    let own: Cidr = text.parse()?;
+    if own.address.is_unspecified() || own.address.is_multicast() || own.address.is_loopback() {
+        return Err("no host has this address; give that of the program on its network".into());
+    }
+    Ok(own)
+}
+
+fn mtu(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|bytes| MTU.contains(bytes) && !text.starts_with('+'));
+    number.ok_or_else(|| format!("no size of a packet; write a number from {} to {}", MTU.start(), MTU.end()))
 }
 
 fn text(value: &OsStr) -> Result<&str, String> {
@@ -336,268 +279,5 @@ fn file(value: &OsStr) -> Result<PathBuf, String> {
     Ok(PathBuf::from(value))
 }
 
-impl FromStr for LinkChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "nat" => Ok(LinkChoice::Nat),
-            _ => Err("there is no such link; use nat, the only one in this version".into()),
-        }
-    }
-}
-
-impl fmt::Display for LinkChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LinkChoice::Nat => f.write_str("nat"),
-        }
-    }
-}
-
-impl LogLevel {
-    const ALL: [(LogLevel, &'static str); 6] = [
-        (LogLevel::Off, "off"),
-        (LogLevel::Error, "error"),
-        (LogLevel::Warn, "warn"),
-        (LogLevel::Info, "info"),
-        (LogLevel::Debug, "debug"),
-        (LogLevel::Trace, "trace"),
-    ];
-}
-
-impl FromStr for LogLevel {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let level = LogLevel::ALL.iter().find(|(_, name)| *name == text);
-        level.map(|(level, _)| *level).ok_or_else(|| {
-            format!("not a level; use one of {}", LogLevel::ALL.map(|(_, name)| name).join(", "))
-        })
-    }
-}
-
-impl fmt::Display for LogLevel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(LogLevel::ALL[*self as usize].1)
-    }
-}
-
-impl FromStr for Publish {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (ports, datagram) = match text.split_once('/') {
-            None | Some((_, "tcp")) => (text.trim_end_matches("/tcp"), false),
-            Some((ports, "udp")) => (ports, true),
-            Some((_, protocol)) => {
-                return Err(format!("'{protocol}' is no protocol; write /udp, or nothing for TCP"));
-            }
-        };
-        let (host, port) = ports
-            .rsplit_once(':')
-            .ok_or("two ports are needed, the machine's and the program's; write for example 8080:80")?;
-        let (address, host_port) = match host.rsplit_once(':') {
-            Some((address, host_port)) => (ip_address(address)?, host_port),
-            None => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), host),
-        };
-        let port = port_number(port)?;
-        if port == 0 {
-            return Err("0 is no port of a program; write the port that the program listens on".into());
-        }
-        Ok(Publish { listen: SocketAddr::new(address, port_number(host_port)?), port, datagram })
-    }
-}
-
-fn ip_address(text: &str) -> Result<IpAddr, String> {
-    let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let address = match bracketed {
-        Some(inner) => inner.parse().map(IpAddr::V6).ok(),
-        None => text.parse().map(IpAddr::V4).ok(),
-    };
-    address.ok_or_else(|| {
-        format!("'{text}' is no address; write IPv4 as 127.0.0.1 and IPv6 in brackets, as [::1]")
-    })
-}
-
-fn port_number(text: &str) -> Result<u16, String> {
-    // `parse` would take a sign.
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse()
-        .ok()
-        .filter(|_| digits)
-        .ok_or_else(|| format!("'{text}' is no port; write a number from 0 to 65535"))
-}
-
-impl fmt::Display for Publish {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}{}", self.listen, self.port, if self.datagram { "/udp" } else { "" })
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn from(variables: &[(&str, &str)]) -> Result<Config, String> {
-        Config::from_environment(variables.iter().map(|(name, value)| (name.into(), value.into())))
-    }
-
-    fn published(listen: &str, port: u16, datagram: bool) -> Publish {
-        Publish { listen: listen.parse().expect("an address in a test"), port, datagram }
-    }
-
-    fn bypassed(rule: &str) -> Bypass {
-        rule.parse().expect("a rule in a test")
-    }
-
-    #[test]
-    fn nothing_set_is_the_default() {
-        assert_eq!(from(&[("PATH", "/bin"), ("TUBESOCK_LOG", "")]), Ok(Config::default()));
-    }
-
-    #[test]
-    fn every_variable_is_read() {
-        let config = from(&[
-            ("TUBESOCK_LINK", "nat"),
-            ("TUBESOCK_CAPTURE", "c.pcapng"),
-            ("TUBESOCK_PUBLISH", "8080:80, [::1]:0:53/udp"),
-            ("TUBESOCK_LOG", "debug"),
-            ("TUBESOCK_TRACE", "/t"),
-            ("TUBESOCK_STRICT", "1"),
-            ("TUBESOCK_BYPASS", "127.0.0.0/8, [::1]:80"),
-            ("TUBESOCK_HOST", "/run/h"),
-        ]);
-        let expected = Config {
-            link: LinkChoice::Nat,
-            capture: Some("c.pcapng".into()),
-            publish: vec![published("0.0.0.0:8080", 80, false), published("[::1]:0", 53, true)],
-            log: LogLevel::Debug,
-            trace: Some(Trace::File("/t".into())),
-            strict: true,
-            bypass: vec![bypassed("127.0.0.0/8"), bypassed("[::1]/128:80")],
-            host: Some(HostAddress::Path("/run/h".into())),
-        };
-        assert_eq!(config, Ok(expected));
-    }
-
-    #[test]
-    fn published_ports() {
-        let table = [
-            ("8080:80", Ok(published("0.0.0.0:8080", 80, false))),
-            ("8080:80/tcp", Ok(published("0.0.0.0:8080", 80, false))),
-            ("53:53/udp", Ok(published("0.0.0.0:53", 53, true))),
-            ("127.0.0.1:0:65535", Ok(published("127.0.0.1:0", 65535, false))),
-            ("[fd00::1]:1:2/udp", Ok(published("[fd00::1]:1", 2, true))),
-            ("80", Err("two ports are needed")),
-            ("", Err("two ports are needed")),
-            ("1:2/sctp", Err("'sctp' is no protocol")),
-            ("1:2/tcp/tcp", Err("'tcp/tcp' is no protocol")),
-            ("1:0", Err("0 is no port of a program")),
-            ("65536:1", Err("'65536' is no port")),
-            ("+1:1", Err("'+1' is no port")),
-            (":1", Err("'' is no port")),
-            ("::1:1:2", Err("'::1' is no address")),
-            ("[127.0.0.1]:1:2", Err("'[127.0.0.1]' is no address")),
-            ("localhost:1:2", Err("'localhost' is no address")),
-        ];
-        for (text, expected) in table {
-            match (text.parse::<Publish>(), expected) {
-                (Ok(publish), Ok(expected)) => assert_eq!(publish, expected, "{text}"),
-                (Err(error), Err(expected)) => assert!(error.starts_with(expected), "{text}: {error}"),
-                (found, expected) => panic!("{text}: {found:?} instead of {expected:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn an_error_names_what_the_person_wrote() {
-        let table = [
-            (
-                "TUBESOCK_LOG",
-                "loud",
-                "TUBESOCK_LOG 'loud': not a level; use one of off, error, warn, info, debug, trace",
-            ),
-            (
-                "TUBESOCK_LINK",
-                "tun",
-                "TUBESOCK_LINK 'tun': there is no such link; use nat, the only one in this version",
-            ),
-            ("TUBESOCK_STRICT", "yes", "TUBESOCK_STRICT 'yes': neither on nor off; write 1 or 0"),
-            (
-                "TUBESOCK_PUBLISH",
-                "1:2,80",
-                "TUBESOCK_PUBLISH '80': two ports are needed, the machine's and the program's; write for example 8080:80",
-            ),
-        ];
-        for (name, value, message) in table {
-            assert_eq!(from(&[(name, value)]), Err(message.into()));
-        }
-        let flag = Config::default().apply_flag(&SETTINGS[3], &["loud".into()]);
-        assert!(flag.is_err_and(|error| error.starts_with("--log 'loud': ")));
-        let flag = Config::default().apply_flag(&SETTINGS[1], &["".into()]);
-        assert_eq!(flag, Err("--capture '': the name of a file is missing; give one".into()));
-    }
-
-    #[test]
-    fn a_misspelt_variable_is_an_error() {
-        let error = from(&[("TUBESOCK_CAPTRUE", "x")]).expect_err("the name is wrong");
-        assert!(error.starts_with("TUBESOCK_CAPTRUE: there is no such setting"), "{error}");
-        let others = [("TUBESOCK_PRELOAD_LIBRARY", "/x.so"), ("TUBESOCK_TEST_SEED", "7")];
-        assert_eq!(from(&others), Ok(Config::default()));
-    }
-
-    #[test]
-    fn a_flag_replaces_the_variable() {
-        let mut config = from(&[("TUBESOCK_PUBLISH", "1:1,2:2")]).expect("good values");
-        config.apply_flag(&SETTINGS[2], &["3:3".into(), "4:4/udp".into()]).expect("good values");
-        assert_eq!(config.publish, [published("0.0.0.0:3", 3, false), published("0.0.0.0:4", 4, true)]);
-    }
-
-    #[test]
-    fn variables_give_the_configuration_back() {
-        let config = Config {
-            link: LinkChoice::Nat,
-            capture: Some("/c d".into()),
-            publish: vec![published("[::]:8080", 80, false), published("127.0.0.1:53", 53, true)],
-            log: LogLevel::Off,
-            trace: Some(Trace::Ladder(Some(7))),
-            strict: true,
-            bypass: vec![bypassed("127.0.0.0/8"), bypassed("[::1]/128:80")],
-            host: Some(HostAddress::Path("/run/h".into())),
-        };
-        let variables = config.variables().into_iter().map(|(name, value)| (name.into(), value));
-        assert_eq!(Config::from_environment(variables), Ok(config));
-    }
-
-    #[test]
-    fn levels_in_order() {
-        for (place, (level, name)) in LogLevel::ALL.into_iter().enumerate() {
-            assert_eq!(
-                (level as usize, level.to_string(), name.parse()),
-                (place, name.to_string(), Ok(level))
-            );
-        }
-    }
-
-    #[test]
-    fn the_document_has_every_entry() {
-        let document = include_str!("../docs/configuration.md");
-        for setting in &SETTINGS {
-            let row = format!(
-                "| `{}` | `{}` | {} | {}{} |",
-                format!("{} {}", setting.flag, setting.value).trim_end(),
-                setting.variable,
-                setting.default,
-                setting.help,
-                if setting.repeatable { " Repeatable; in the variable, comma-separated." } else { "" }
-            );
-            assert!(document.contains(&row), "docs/configuration.md lacks this row:\n{row}");
-        }
-        for (name, help) in OTHER_VARIABLES {
-            let row = format!("| `{name}` | {help} |");
-            assert!(document.contains(&row), "docs/configuration.md lacks this row:\n{row}");
-        }
-        assert!(document.contains(TEST_VARIABLE_PREFIX));
-    }
-}
+mod tests;

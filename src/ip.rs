@@ -314,6 +314,27 @@ pub fn fill_checksum(packet: &mut [u8]) {
     }
 }
 
+/// Writes the checksum of the datagram or the ICMP message that a packet carries.
+pub fn fill_transport_checksum(packet: &mut [u8]) {
+    let Ok(Header { source, destination, protocol, payload, .. }) = parse(packet, false) else { return };
+    let at = match protocol {
+        Protocol::Udp => 6,
+        Protocol::Icmp => 2,
+        // That of UDP-Lite is always written.
+        Protocol::Tcp | Protocol::UdpLite | Protocol::Other(_) => return,
+    };
+    let Some(message) = packet.get_mut(payload).filter(|message| message.len() >= at + 2) else { return };
+    message[at..at + 2].fill(0);
+    let sum = match (protocol, source) {
+        // RFC 792 sums the message alone.
+        (Protocol::Icmp, IpAddr::V4(_)) => !sum_of(message),
+        _ => !transport_sum(source, destination, protocol, message),
+    };
+    // RFC 768: 0 is none.
+    let sum = if sum == 0 && protocol == Protocol::Udp { u16::MAX } else { sum };
+    message[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+}
+
 /// The sum of a transport's pseudo header and `payload`, uncomplemented: all ones when a checksum inside is right.
 pub fn transport_sum(source: IpAddr, destination: IpAddr, protocol: Protocol, payload: &[u8]) -> u16 {
     transport_sum_of(source, destination, protocol, &[payload])

@@ -3,7 +3,7 @@
 //! The rooms, in dependency order: a file uses only rooms above its own.
 //!
 //! ```text
-//!   time error config            plain values: the clock's type, errno, settings
+//!   time error addressing config plain values: the clock's type, errno, addresses and routes, settings
 //!   sys/                         the only room that calls the kernel; clock and entropy enter here
 //!   observe/                     the log and the trace of calls and segments
 //!   link/                        carries IP packets: pair, capture, impair, tun
@@ -19,6 +19,7 @@
 //! ```
 
 pub mod abi;
+pub mod addressing;
 pub mod bridge;
 pub mod calls;
 pub mod config;

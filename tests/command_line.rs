@@ -67,7 +67,7 @@ fn a_setting_that_cannot_be_used_is_78() {
     );
     assert_told(&run(&["--capture", "/nowhere/x", "--", "true"]), "tubesock: --capture '/nowhere/x': ", 78);
     let output = tubesock().args(["run", "true"]).env("TUBESOCK_LINK", "tun").output().expect("it was built");
-    assert_told(&output, "tubesock: TUBESOCK_LINK 'tun': there is no such link", 78);
+    assert_told(&output, "tubesock: TUBESOCK_LINK 'tun': the name of a device is missing", 78);
     let output = tubesock().args(["run", "true"]).env("TUBESOCK_LGO", "info").output().expect("it was built");
     assert_told(&output, "tubesock: TUBESOCK_LGO: there is no such setting", 78);
     let output = tubesock().args(["run", "true"]).env("TUBESOCK_PRELOAD_LIBRARY", "/nowhere/x.so").output();

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tubesock::addressing::Cidr;
 use tubesock::engine::{Domain, Engine, Kind, Settings, SocketId, SocketOption, StreamState};
 use tubesock::tcp;
 use tubesock::time::Instant;
@@ -64,7 +65,7 @@ struct World {
 fn engine(address: &str, seed: u8, now: Instant) -> Engine {
     let settings = Settings {
         mtu: 1500,
-        addresses: vec![(address.parse().expect("an address"), 24)],
+        addresses: vec![Cidr::new(address.parse().expect("an address"), 24)],
         any_address: false,
         offer_incoming: false,
         checksums: false,

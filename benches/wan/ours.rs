@@ -7,6 +7,7 @@ use crate::precedence::pin;
 use rustix::fd::OwnedFd;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
+use tubesock::addressing::Cidr;
 use tubesock::engine::{Counters, Domain, Engine, Kind, Settings, SocketId};
 use tubesock::link::Link;
 use tubesock::sys;
@@ -31,7 +32,7 @@ impl OurEnd {
         entropy[..8].copy_from_slice(&seed.to_le_bytes());
         let settings = Settings {
             mtu: capabilities.mtu,
-            addresses: vec![(IpAddr::V4(address), PREFIX)],
+            addresses: vec![Cidr::new(IpAddr::V4(address), PREFIX)],
             any_address: false,
             offer_incoming: false,
             checksums: capabilities.checksums,

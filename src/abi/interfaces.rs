@@ -2,6 +2,7 @@
 //! What is shown is the stack's (`calls::interfaces`), in the order in which the kernel's netlink gives it: all
 //! AF_PACKET entries, then IPv4, then IPv6. No statistics: `ifa_data` is null.
 
+use crate::addressing::Cidr;
 use crate::calls::address;
 use crate::calls::interfaces::{self, INTERFACES, Interface};
 use crate::error::{Error, Result};
@@ -31,9 +32,11 @@ pub unsafe fn getifaddrs(list: *mut *mut ifaddrs) -> c_int {
         return fail(libc::EFAULT);
     }
     let links = INTERFACES.iter().map(|interface| (interface, None));
-    let addresses = [0, 1].into_iter().flat_map(|family| {
-        INTERFACES.iter().map(move |interface| (interface, Some(interface.addresses[family])))
-    });
+    let mut addresses: Vec<_> = INTERFACES
+        .iter()
+        .flat_map(|interface| interface.state().addresses.into_iter().map(move |own| (interface, Some(own))))
+        .collect();
+    addresses.sort_by_key(|(_, own)| own.is_some_and(|own| own.address.is_ipv6()));
     let mut first = null_mut();
     let entries: Vec<_> = links.chain(addresses).collect();
     for (interface, address) in entries.into_iter().rev() {
@@ -58,7 +61,7 @@ pub unsafe fn freeifaddrs(mut list: *mut ifaddrs) {
     }
 }
 
-fn entry(interface: &Interface, address: Option<(IpAddr, u8)>) -> Box<Entry> {
+fn entry(interface: &Interface, address: Option<Cidr>) -> Box<Entry> {
     // SAFETY: null pointers, zero lengths and the family AF_UNSPEC.
     let mut entry: Box<Entry> = Box::new(unsafe { zeroed() });
     for (place, byte) in entry.name.iter_mut().zip(interface.name.bytes()) {
@@ -66,7 +69,7 @@ fn entry(interface: &Interface, address: Option<(IpAddr, u8)>) -> Box<Entry> {
     }
     match address {
         None => put_link(interface, &mut entry),
-        Some((address, length)) => {
+        Some(Cidr { address, bits: length }) => {
             put(address, &mut entry.address);
             put(interfaces::mask(address, length), &mut entry.mask);
             if let (IpAddr::V4(v4), true) = (address, interface.flags & libc::IFF_BROADCAST != 0) {
@@ -217,12 +220,16 @@ pub unsafe fn ioctl(request: c_ulong, argument: *mut c_void) -> Result<()> {
 unsafe fn list(list: &mut libc::ifconf) {
     // SAFETY: both of the union's fields are pointers.
     let buffer = unsafe { list.ifc_ifcu.ifcu_buf };
-    let fits = if buffer.is_null() { INTERFACES.len() } else { list.ifc_len.max(0) as usize / REQUEST };
-    let count = fits.min(INTERFACES.len());
-    for (place, interface) in INTERFACES.iter().take(count).enumerate().filter(|_| !buffer.is_null()) {
+    let shown: Vec<_> = INTERFACES
+        .iter()
+        .filter_map(|interface| Some((interface, interface.state().first_v4()?.0)))
+        .collect();
+    let fits = if buffer.is_null() { shown.len() } else { list.ifc_len.max(0) as usize / REQUEST };
+    let count = fits.min(shown.len());
+    for (place, (interface, address)) in shown.iter().take(count).enumerate().filter(|_| !buffer.is_null()) {
         let mut bytes = [0; REQUEST];
         bytes[..interface.name.len()].copy_from_slice(interface.name.as_bytes());
-        put_address(interface.addresses[0].0, &mut bytes);
+        put_address((*address).into(), &mut bytes);
         // SAFETY: within the buffer.
         let at = unsafe { buffer.cast::<u8>().add(place * REQUEST) };
         // SAFETY: the same.
@@ -241,20 +248,24 @@ fn answer(request: c_ulong, bytes: &mut [u8; REQUEST]) -> Result<()> {
     }
     let name = bytes[..libc::IFNAMSIZ].split(|&byte| byte == 0).next().unwrap_or_default();
     let interface = interfaces::by_name(name).ok_or(Error::Kernel(libc::ENODEV))?;
-    let (address, length) = interface.addresses[0];
-    let IpAddr::V4(v4) = address else { return Err(Error::AddressNotAvailable) };
+    let state = interface.state();
+    let address = || state.first_v4().ok_or(Error::AddressNotAvailable);
     match request {
         libc::SIOCGIFINDEX => put_number(interface.index, bytes),
         libc::SIOCGIFFLAGS => {
             bytes[VALUE..VALUE + 2].copy_from_slice(&(interface.flags as u16).to_ne_bytes())
         }
-        libc::SIOCGIFMTU => put_number(interface.mtu, bytes),
+        libc::SIOCGIFMTU => put_number(state.mtu, bytes),
         libc::SIOCGIFMETRIC => put_number(0, bytes),
         libc::SIOCGIFTXQLEN => put_number(1000, bytes),
-        libc::SIOCGIFADDR | libc::SIOCGIFDSTADDR => put_address(address, bytes),
-        libc::SIOCGIFNETMASK => put_address(interfaces::mask(address, length), bytes),
+        libc::SIOCGIFADDR | libc::SIOCGIFDSTADDR => put_address(address()?.0.into(), bytes),
+        libc::SIOCGIFNETMASK => {
+            let (address, length) = address()?;
+            put_address(interfaces::mask(address.into(), length), bytes);
+        }
         libc::SIOCGIFBRDADDR if interface.flags & libc::IFF_BROADCAST != 0 => {
-            put_address(interfaces::broadcast(v4, length).into(), bytes);
+            let (address, length) = address()?;
+            put_address(interfaces::broadcast(address, length).into(), bytes);
         }
         libc::SIOCGIFBRDADDR => put_address(IpAddr::from([0; 4]), bytes),
         libc::SIOCGIFHWADDR => {

@@ -1,13 +1,14 @@
-//! The interfaces that a program sees: the loopback inside its stack, and the one that the link is behind. With `nat`
-//! both are known from the start; asking for them starts nothing.
+//! The interfaces that a program sees: the loopback inside its stack, and the one that the link is behind. Their names and
+//! numbers are known from the start; what addresses the second one has its host knows.
 #![forbid(unsafe_code)]
 
-use crate::nat;
+use crate::addressing::Cidr;
+use crate::host;
 use libc::c_int;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An interface.
-#[derive(Clone, Copy, Debug)]
+/// An interface, as far as it never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interface {
     /// At most 15 bytes.
     pub name: &'static str,
@@ -19,33 +20,59 @@ pub struct Interface {
     pub hardware: u16,
     /// Bytes of a hardware address, all zero.
     pub hardware_length: u8,
-    /// Largest packet in bytes.
-    pub mtu: u32,
-    /// With the lengths of their prefixes, IPv4 first.
-    pub addresses: [(IpAddr, u8); 2],
 }
+
+const LOOPBACK: Interface = Interface {
+    name: "lo",
+    index: 1,
+    flags: libc::IFF_UP | libc::IFF_RUNNING | libc::IFF_LOOPBACK,
+    hardware: libc::ARPHRD_LOOPBACK,
+    hardware_length: 6,
+};
 
 /// All of them, by index.
 pub const INTERFACES: [Interface; 2] = [
-    Interface {
-        name: "lo",
-        index: 1,
-        flags: libc::IFF_UP | libc::IFF_RUNNING | libc::IFF_LOOPBACK,
-        hardware: libc::ARPHRD_LOOPBACK,
-        hardware_length: 6,
-        mtu: 65_536,
-        addresses: [(IpAddr::V4(Ipv4Addr::LOCALHOST), 8), (IpAddr::V6(Ipv6Addr::LOCALHOST), 128)],
-    },
+    LOOPBACK,
     Interface {
         name: "tube0",
         index: 2,
         flags: libc::IFF_UP | libc::IFF_RUNNING | libc::IFF_BROADCAST | libc::IFF_MULTICAST,
         hardware: libc::ARPHRD_NONE,
         hardware_length: 0,
-        mtu: 65_535,
-        addresses: [(IpAddr::V4(nat::GUEST_V4), 24), (IpAddr::V6(nat::GUEST_V6), 64)],
     },
 ];
+
+/// What an interface has at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Addresses with their networks.
+    pub addresses: Vec<Cidr>,
+    /// Largest packet in bytes.
+    pub mtu: u32,
+}
+
+impl Interface {
+    /// What it has at the moment.
+    pub fn state(&self) -> State {
+        if *self == LOOPBACK {
+            let addresses =
+                vec![Cidr::new(Ipv4Addr::LOCALHOST.into(), 8), Cidr::host(Ipv6Addr::LOCALHOST.into())];
+            return State { addresses, mtu: 65_536 };
+        }
+        let network = host::network();
+        State { addresses: network.addresses, mtu: network.mtu as u32 }
+    }
+}
+
+impl State {
+    /// The first address of IPv4, which the requests of netdevice(7) show.
+    pub fn first_v4(&self) -> Option<(Ipv4Addr, u8)> {
+        self.addresses.iter().find_map(|own| match own.address {
+            IpAddr::V4(address) => Some((address, own.bits)),
+            IpAddr::V6(_) => None,
+        })
+    }
+}
 
 /// The interface of a name.
 pub fn by_name(name: &[u8]) -> Option<&'static Interface> {

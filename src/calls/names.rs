@@ -1,12 +1,11 @@
 //! The stack as the resolver needs it: queries travel by sockets of the host, on near ends that the program never sees.
 
-use super::interfaces::{self, INTERFACES};
+use super::interfaces;
 use crate::bridge::datagram::{HEADER, decode};
 use crate::bridge::name::Identity;
 use crate::engine::{Control, Domain, Kind};
 use crate::error::{Error, Result};
 use crate::host::{self, Request};
-use crate::nat;
 use crate::resolver::{Network, SourceAddress};
 use crate::sys::descriptors::{Internal, internal};
 use crate::sys::{self, unix};
@@ -26,13 +25,12 @@ pub struct Stack;
 
 impl Network for Stack {
     fn addresses(&self) -> Vec<SourceAddress> {
-        let outside = INTERFACES.iter().filter(|interface| interface.flags & libc::IFF_LOOPBACK == 0);
-        let addresses = outside.flat_map(|interface| interface.addresses);
-        addresses.map(|(address, prefix_length)| SourceAddress { address, prefix_length }).collect()
+        let addresses = host::network().addresses.into_iter();
+        addresses.map(|own| SourceAddress { address: own.address, prefix_length: own.bits }).collect()
     }
 
     fn name_servers(&self) -> Vec<SocketAddr> {
-        vec![SocketAddr::from((nat::RESOLVER_V4, DOMAIN))]
+        host::network().name_servers.into_iter().map(|server| SocketAddr::new(server, DOMAIN)).collect()
     }
 
     fn interface_index(&self, name: &str) -> Option<u32> {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Domain, Engine};
+use crate::addressing;
 use crate::error::{Error, Result};
 use crate::ip;
 use crate::tcp::{Segment, Sequence};
@@ -118,7 +119,7 @@ pub(super) fn present(domain: Domain, address: SocketAddr) -> SocketAddr {
 impl Engine {
     /// Whether `address` is our own: what is sent to it does not leave.
     pub(super) fn is_local(&self, address: IpAddr) -> bool {
-        address.is_loopback() || self.settings.addresses.iter().any(|(own, _)| *own == address)
+        address.is_loopback() || self.settings.addresses.iter().any(|own| own.address == address)
     }
 
     /// Whether `address` is everybody, on the link or on a subnet of ours.
@@ -127,8 +128,9 @@ impl Engine {
         const LOOPBACK_ALL: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
         address.is_broadcast()
             || address == LOOPBACK_ALL
-            || self.settings.addresses.iter().any(|(own, prefix)| {
-                ip::subnet_broadcast(*own, *prefix) == Some(address) && IpAddr::V4(address) != *own
+            || self.settings.addresses.iter().any(|own| {
+                ip::subnet_broadcast(own.address, own.bits) == Some(address)
+                    && IpAddr::V4(address) != own.address
             })
     }
 
@@ -145,21 +147,17 @@ impl Engine {
         if self.is_local(remote) {
             return Ok(remote);
         }
-        let mut family = self.settings.addresses.iter().filter(|(own, _)| own.is_ipv4() == remote.is_ipv4());
+        let hop = self.next_hop(remote).ok_or(Error::NetworkUnreachable)?;
+        let mut family = self.settings.addresses.iter().filter(|own| own.address.is_ipv4() == hop.is_ipv4());
         let first = family.clone().next();
-        family
-            .find(|(own, prefix)| same_subnet(*own, remote, *prefix))
-            .or(first)
-            .map(|(own, _)| *own)
-            .ok_or(Error::NetworkUnreachable)
+        family.find(|own| own.contains(hop)).or(first).map(|own| own.address).ok_or(Error::NetworkUnreachable)
     }
-}
 
-fn same_subnet(one: IpAddr, other: IpAddr, prefix: u8) -> bool {
-    let differing = match (one, other) {
-        (IpAddr::V4(one), IpAddr::V4(other)) => u128::from(one.to_bits() ^ other.to_bits()) << 96,
-        (IpAddr::V6(one), IpAddr::V6(other)) => one.to_bits() ^ other.to_bits(),
-        _ => return false,
-    };
-    differing.leading_zeros() >= u32::from(prefix)
+    /// Whom on the link a packet to `remote` goes to. Everybody and groups need no route.
+    pub(super) fn next_hop(&self, remote: IpAddr) -> Option<IpAddr> {
+        if self.is_for_many(remote) {
+            return Some(remote);
+        }
+        addressing::next_hop(&self.settings.addresses, &self.routes, remote)
+    }
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::Engine;
+use crate::addressing::Cidr;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -47,8 +48,8 @@ impl Path {
 pub struct Interface {
     /// Which it is.
     pub path: Path,
-    /// Addresses, each with the length of its prefix.
-    pub addresses: Vec<(IpAddr, u8)>,
+    /// Addresses with their networks.
+    pub addresses: Vec<Cidr>,
     /// Largest packet in bytes.
     pub mtu: usize,
 }
@@ -56,7 +57,7 @@ pub struct Interface {
 impl Engine {
     /// The interfaces, in the order of their numbers.
     pub fn interfaces(&self) -> [Interface; 2] {
-        let loopback = vec![(Ipv4Addr::LOCALHOST.into(), 8), (Ipv6Addr::LOCALHOST.into(), 128)];
+        let loopback = vec![Cidr::new(Ipv4Addr::LOCALHOST.into(), 8), Cidr::host(Ipv6Addr::LOCALHOST.into())];
         [
             Interface { path: Path::Loopback, addresses: loopback, mtu: LOOPBACK_MTU_SHOWN },
             Interface {

@@ -57,6 +57,7 @@ pub use options::SocketOption;
 pub use reports::{ErrorReport, Origin, Timestamps};
 pub use send::{Control, PathMtuDiscovery};
 
+use crate::addressing::{Cidr, EVERYTHING, Route};
 use crate::error::{Error, Result};
 use crate::ip::Protocol;
 use crate::link::Packet;
@@ -107,8 +108,8 @@ pub enum Domain {
 pub struct Settings {
     /// Largest packet on the network in bytes.
     pub mtu: usize,
-    /// Addresses of the interface with their prefix lengths. 127.0.0.0/8 and ::1 are always ours besides.
-    pub addresses: Vec<(IpAddr, u8)>,
+    /// Addresses of the interface with their networks. 127.0.0.0/8 and ::1 are always ours besides.
+    pub addresses: Vec<Cidr>,
     /// Whether packets to any address are taken as ours (the far side of `nat`).
     pub any_address: bool,
     /// Whether a SYN that no listener takes is offered by `incoming` instead of being reset.
@@ -174,6 +175,8 @@ const QUEUED_AT_FIRST: usize = 64;
 /// The engine.
 pub struct Engine {
     settings: Settings,
+    /// Ways to other networks than those of the addresses.
+    routes: Vec<Route>,
     /// The time that it was told last.
     now: Instant,
     counters: Counters,
@@ -253,10 +256,17 @@ impl Engine {
             orphaned: 0,
             ports_given: 0,
             errors_allowed: transmit::Allowance::new(now),
+            routes: EVERYTHING.to_vec(),
             random,
             settings,
             now,
         }
+    }
+
+    /// From now on has these addresses and these routes; before, it sends everything over the link. Connections keep theirs.
+    pub fn set_addressing(&mut self, addresses: Vec<Cidr>, routes: Vec<Route>) {
+        self.settings.addresses = addresses;
+        self.routes = routes;
     }
 
     /// What has happened so far.

@@ -301,6 +301,9 @@ impl Engine {
         if source.is_ipv4() != remote.is_ipv4() {
             return Err(Error::NetworkUnreachable);
         }
+        if path == Path::Link {
+            self.next_hop(remote).ok_or(Error::NetworkUnreachable)?;
+        }
         // What leaves the host must not come from its loopback (RFC 1122 3.2.1.3); Linux says EINVAL.
         if source.is_loopback() && path == Path::Link {
             return Err(Error::InvalidArgument);
@@ -381,7 +384,7 @@ impl Engine {
                 self.report_too_long(id, remote, mtu);
                 return Err(Error::MessageTooLong);
             }
-            return self.send_cut(&packet, mtu, to);
+            return self.send_cut(packet, mtu, to);
         }
         if !discovery.forbids_cutting() {
             let identification = self.random.identification();
@@ -390,9 +393,13 @@ impl Engine {
         if self.send(packet, to) { Ok(()) } else { Err(Error::NoBuffers) }
     }
 
-    fn send_cut(&mut self, packet: &[u8], mtu: usize, to: IpAddr) -> Result<()> {
+    fn send_cut(&mut self, mut packet: Packet, mtu: usize, to: IpAddr) -> Result<()> {
+        if !self.settings.checksums {
+            // The link would, and cannot in pieces.
+            ip::fill_transport_checksum(&mut packet);
+        }
         let identification = self.random.identification();
-        let pieces = fragment::cut(packet, mtu, identification, self.settings.checksums);
+        let pieces = fragment::cut(&packet, mtu, identification, self.settings.checksums);
         // All or none: one that is missing makes the rest worthless.
         if pieces.is_empty() || !self.has_room(to, pieces.len()) {
             return Err(Error::NoBuffers);

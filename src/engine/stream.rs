@@ -37,7 +37,10 @@ impl Engine {
             Some(address) if address.is_loopback() && !self.is_local(remote.ip()) => {
                 return Err(Error::InvalidArgument);
             }
-            Some(address) if address.is_ipv4() == remote.is_ipv4() => address,
+            Some(address) if address.is_ipv4() == remote.is_ipv4() => {
+                self.source_for(remote.ip())?;
+                address
+            }
             Some(_) => return Err(Error::NetworkUnreachable),
             None => self.source_for(remote.ip())?,
         };

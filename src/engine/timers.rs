@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn deadlines_of_connections_that_are_gone_do_not_pile_up() {
-        let addresses = vec![("10.0.0.1".parse().expect("an address"), 24)];
+        let addresses = vec!["10.0.0.1/24".parse().expect("an address")];
         let settings = Settings {
             mtu: 1500,
             addresses,

@@ -15,9 +15,8 @@ use crate::bridge::name::Identity;
 use crate::bridge::options::Options;
 use crate::bridge::{Ended, Role, Socket};
 use crate::config::Bypass;
-use crate::engine::{Domain, Kind};
+use crate::engine::{Domain, Kind, Path, SocketId};
 use crate::error::{Error, Result};
-use crate::nat;
 use crate::observe::log;
 use crate::sys;
 use crate::sys::descriptors::Owned;
@@ -73,14 +72,26 @@ impl Inner {
         if !idle {
             return Ok(None);
         }
-        let socket = kernel_socket(identity, self.socket(identity.id)?)?;
+        let bound = self.bound_outside(identity.id)?;
+        let socket = kernel_socket(identity, self.socket(identity.id)?, bound)?;
         self.bridge.close(identity.id, &mut self.engine, sys::now());
         self.step();
         Ok(Some(socket))
     }
+
+    /// Where the kernel binds what the stack bound: the stack's own address is none of the machine's.
+    fn bound_outside(&mut self, id: SocketId) -> Result<Option<SocketAddr>> {
+        let Some(bound) = self.socket(id)?.bound else { return Ok(None) };
+        let ip = match (self.engine.interface_of(bound.ip()), bound.ip()) {
+            (Some(Path::Link), IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
+            (Some(Path::Link), IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+            (Some(Path::Loopback) | None, ip) => ip,
+        };
+        Ok(Some(SocketAddr::new(ip, bound.port())))
+    }
 }
 
-fn kernel_socket(identity: &Identity, ours: &Socket) -> Result<Owned> {
+fn kernel_socket(identity: &Identity, ours: &Socket, bound: Option<SocketAddr>) -> Result<Owned> {
     let family = match ours.domain {
         Domain::V4 => AddressFamily::INET,
         Domain::V6 => AddressFamily::INET6,
@@ -100,8 +111,8 @@ fn kernel_socket(identity: &Identity, ours: &Socket) -> Result<Owned> {
             tracing::debug!(level, name, %errno, "an option that the kernel does not take from a bypassed socket");
         }
     }
-    if let Some(bound) = ours.bound {
-        rustix::net::bind(&socket, &outside(bound))?;
+    if let Some(bound) = bound {
+        rustix::net::bind(&socket, &bound)?;
     }
     Ok(socket)
 }
@@ -148,14 +159,4 @@ fn chosen(options: &Options) -> [(c_int, c_int, Option<Vec<u8>>); 22] {
         (IPPROTO_TCP, libc::TCP_WINDOW_CLAMP, natural(options.window_clamp)),
         (IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, natural(options.not_sent_low_water)),
     ]
-}
-
-/// Where the kernel binds what the stack bound: the stack's own address is none of the machine's.
-fn outside(bound: SocketAddr) -> SocketAddr {
-    let ip = match bound.ip() {
-        IpAddr::V4(nat::GUEST_V4) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(nat::GUEST_V6) => Ipv6Addr::UNSPECIFIED.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, bound.port())
 }

@@ -4,7 +4,7 @@
 //! inherited from the process that forked this one. Allocates nothing for a request, takes no lock, and has all
 //! signals blocked while it waits, which is not long: the host never waits for anything in between.
 
-use super::control::{Message, control_name};
+use super::control::{Message, Secret, control_name};
 use super::request::{Answer, Answered, Request};
 use super::{Address, Token, elsewhere};
 use crate::bridge::name::Identity;
@@ -29,13 +29,17 @@ const ANSWER: usize = 8192;
 pub(super) fn open(at: &Address, domain: Domain, kind: Kind, flags: SocketFlags) -> Result<Owned> {
     let (nonblocking, close_on_exec) =
         (flags.contains(SocketFlags::NONBLOCK), flags.contains(SocketFlags::CLOEXEC));
-    let secret = match at {
-        Address::Tree(key) | Address::Process(key) => Some(key.secret),
-        Address::Path(_) => None,
-    };
-    let message = Message::Open { secret, domain, kind, nonblocking };
+    let message = Message::Open { secret: secret(at), domain, kind, nonblocking };
     let (_, near) = exchange(&address(at)?, message, &[], None, None)?;
     lowest(near.ok_or(Error::Broken)?, close_on_exec)
+}
+
+/// What lets this process in, where the file system does not.
+pub(super) fn secret(at: &Address) -> Option<Secret> {
+    match at {
+        Address::Tree(key) | Address::Process(key) => Some(key.secret),
+        Address::Path(_) => None,
+    }
 }
 
 /// A request about a socket. A host that is shared may be in another network namespace, where only its path leads.

@@ -36,7 +36,7 @@ use rustix::net::{RecvFlags, SendFlags, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 
 /// What makes a process one of the host's own.
-type Secret = [u8; 16];
+pub(super) type Secret = [u8; 16];
 
 /// The largest message: a datagram's payload, and the request in front of it.
 const MESSAGE: usize = 66 * 1024;
@@ -50,6 +50,8 @@ pub(super) enum Message {
     Ask(Request),
     /// socket(2); answered with a near end.
     Open { secret: Option<Secret>, domain: Domain, kind: Kind, nonblocking: bool },
+    /// The network that the stack is in.
+    Network { secret: Option<Secret> },
     /// All sockets; answered with a memfd.
     Table,
     /// A near end of this socket was closed, perhaps the last. Not answered.
@@ -100,6 +102,10 @@ impl Control {
 
     pub(super) fn key(&self) -> Key {
         Key { token: self.token, secret: self.secret }
+    }
+
+    fn lets_in(&self, door: Door, secret: Option<Secret>) -> bool {
+        door == Door::Path || secret == Some(self.secret)
     }
 
     fn receive(&mut self, door: Door, descriptors: &mut [Option<Owned>; DESCRIPTORS]) -> Option<usize> {
@@ -157,13 +163,16 @@ fn answer(inner: &mut Inner, buffer: &[u8], arrived: Arrived) {
         }
         Message::Ask(request) => ask(inner, near.as_ref(), request, bytes),
         Message::Open { secret, domain, kind, nonblocking }
-            if arrived.door == Door::Path || secret == Some(inner.control.secret) =>
+            if inner.control.lets_in(arrived.door, secret) =>
         {
             let mut flags = SocketFlags::CLOEXEC;
             flags.set(SocketFlags::NONBLOCK, nonblocking);
             inner.open(domain, kind, flags).map(|near| (Answer::Done, Some(near)))
         }
-        Message::Open { .. } => Err(Error::PermissionDenied),
+        Message::Network { secret } if inner.control.lets_in(arrived.door, secret) => {
+            Ok((Answer::Network(Box::new(inner.network())), None))
+        }
+        Message::Open { .. } | Message::Network { .. } => Err(Error::PermissionDenied),
     };
     if let Some(reply) = reply {
         send(&reply, answered);

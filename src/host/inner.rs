@@ -11,6 +11,7 @@ use crate::sys::timer::Timer;
 use crate::time::Instant;
 use core::time::Duration;
 use rustix::event::epoll::EventFlags;
+use std::net::IpAddr;
 
 /// Key of the timer in the epoll set; sockets use their ids.
 pub(super) const TIMER: u64 = u64::MAX;
@@ -33,6 +34,7 @@ pub struct Inner {
     pub(super) link: Box<dyn Link>,
     pub(super) bridge: Bridge,
     pub(super) control: Control,
+    pub(super) name_servers: Vec<IpAddr>,
     timer: Timer,
     pub(super) stalled: Option<Instant>,
     pub(super) opened: u32,
@@ -46,6 +48,7 @@ impl Inner {
         link: Box<dyn Link>,
         bridge: Bridge,
         control: Control,
+        name_servers: Vec<IpAddr>,
     ) -> Result<Inner> {
         let timer = Timer::new()?;
         bridge.interest().add(control.descriptor(), CONTROL, EventFlags::IN)?;
@@ -53,7 +56,17 @@ impl Inner {
         if let Some(wake) = link.wake() {
             bridge.interest().add(wake, LINK, EventFlags::IN)?;
         }
-        Ok(Inner { engine, link, bridge, control, timer, stalled: None, opened: 0, broken: false })
+        Ok(Inner {
+            engine,
+            link,
+            bridge,
+            control,
+            name_servers,
+            timer,
+            stalled: None,
+            opened: 0,
+            broken: false,
+        })
     }
 
     /// Moves packets and bytes until nothing moves, or others should have their turn, and arms the timer.

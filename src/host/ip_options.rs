@@ -6,6 +6,7 @@
 
 use super::Inner;
 use super::options::{Value, flag, number, unknown};
+use crate::addressing::Cidr;
 use crate::bridge::name::Identity;
 use crate::bridge::options::IpOptions;
 use crate::engine::{Domain, Kind, Path, PathMtuDiscovery, SocketId, SocketOption};
@@ -98,7 +99,7 @@ fn address_of(inner: &Inner, path: Option<Path>) -> Ipv4Addr {
     let interfaces = inner.engine.interfaces();
     let set = interfaces.iter().find(|interface| Some(interface.path) == path);
     match set.and_then(|interface| interface.addresses.first()) {
-        Some((IpAddr::V4(address), _)) => *address,
+        Some(Cidr { address: IpAddr::V4(address), .. }) => *address,
         _ => Ipv4Addr::UNSPECIFIED,
     }
 }

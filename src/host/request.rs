@@ -2,7 +2,7 @@
 //! calls under the lock; from another process they are messages to the control socket.
 
 use super::requests::Connect;
-use super::{Inner, options};
+use super::{Inner, Network, options};
 use crate::bridge::name::Identity;
 use crate::engine::{Control, ErrorReport};
 use crate::error::{Error, Result};
@@ -96,6 +96,8 @@ pub enum Answer {
     Reported(Option<Error>),
     /// What ICMP said of a datagram.
     Report(Box<ErrorReport>),
+    /// The network that the stack is in.
+    Network(Box<Network>),
 }
 
 /// An answer, and the near end that comes with it.

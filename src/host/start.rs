@@ -3,15 +3,13 @@
 use super::control::Control;
 use super::exit::Ending;
 use super::inner::ENDING;
+use super::links::{self, Attached};
 use super::{Address, ELSEWHERE, HOST, Host, Inner, STARTING, bypass, driver};
 use crate::bridge::Bridge;
 use crate::bridge::name;
 use crate::config::{Config, HOST_VARIABLE, Key, LinkChoice, LogLevel, PROCESS_LENGTH};
 use crate::engine::{Engine, Kind, Settings};
 use crate::error::{Error, Result};
-use crate::link::Link;
-use crate::link::capture::Capture;
-use crate::nat::{self, Nat};
 use crate::observe::{log, trace};
 use crate::sys;
 use crate::sys::descriptors::duplicate;
@@ -21,7 +19,6 @@ use crate::tcp;
 use rustix::event::epoll::EventFlags;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -158,6 +155,13 @@ pub(super) fn prepare_log() {
     log::start(read(&configured).unwrap_or_default().log);
 }
 
+/// The settings of a host of this process, if there is to be one, and its link is to be `nat`.
+pub(super) fn translates() -> Option<Config> {
+    let configured = CONFIGURED.lock().unwrap_or_else(PoisonError::into_inner);
+    let config = read(&configured).ok()?;
+    (config.link == LinkChoice::Nat && config.host.as_ref().is_none_or(has_gone)).then_some(config)
+}
+
 /// Starts the host, or waits for the thread that is doing so; or finds that the host is elsewhere.
 fn start() -> Result<Place> {
     let process = sys::process_id();
@@ -249,27 +253,19 @@ fn run(config: &Config, process: u32, address: fn(Key) -> Address) -> Result<&'s
     // there is no process worth saving without a thread to be had.
     driver::start(host).map_err(|error| format!("the host cannot start its thread: {error}"))?;
     HOST.store(core::ptr::from_ref(host).cast_mut(), Ordering::Release);
-    tracing::info!("link {:?}, pid {process}", config.link);
+    tracing::info!("link {}, pid {process}", config.link);
     Ok(host)
 }
 
 fn build(config: &Config, process: u32, address: fn(Key) -> Address) -> Result<Host, String> {
     start_trace(config)?;
     let now = sys::now();
-    let mut link: Box<dyn Link> = match config.link {
-        LinkChoice::Nat => Box::new(Nat::new(&config.publish, sys::entropy(), now)?),
-    };
-    if let Some(path) = &config.capture {
-        let capture = Capture::new(link, path);
-        link = Box::new(
-            capture.map_err(|error| format!("TUBESOCK_CAPTURE: cannot open {}: {error}", path.display()))?,
-        );
-    }
+    let Attached { link, addressing, mtu } = links::open(config, now)?;
     let capabilities = link.capabilities();
-    let engine = Engine::new(
+    let mut engine = Engine::new(
         Settings {
-            mtu: capabilities.mtu,
-            addresses: vec![(IpAddr::V4(nat::GUEST_V4), 24), (IpAddr::V6(nat::GUEST_V6), 64)],
+            mtu,
+            addresses: Vec::new(),
             any_address: false,
             offer_incoming: false,
             checksums: capabilities.checksums,
@@ -280,11 +276,13 @@ fn build(config: &Config, process: u32, address: fn(Key) -> Address) -> Result<H
         },
         now,
     );
+    engine.set_addressing(addressing.addresses, addressing.routes);
     bypass::remember(&config.bypass);
     let token = sys::entropy();
     let control = Control::new(token).map_err(|error| format!("the host cannot start: {error}"))?;
     let address = address(control.key());
-    let inner = Bridge::new(token).and_then(|bridge| Inner::new(engine, link, bridge, control));
+    let inner = Bridge::new(token)
+        .and_then(|bridge| Inner::new(engine, link, bridge, control, addressing.name_servers));
     let inner = inner.map_err(|error| format!("the host cannot start: {error}"))?;
     let set = duplicate(inner.bridge.interest().descriptor());
     let set = set.map_err(|errno| format!("the host cannot start: {errno}"))?;

@@ -38,6 +38,7 @@ mod streams;
 mod tests;
 mod work;
 
+use crate::addressing::{Addressing, Cidr, Route};
 use crate::config::Publish;
 use crate::engine::{Engine, Settings};
 use crate::icmp;
@@ -56,6 +57,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use streams::Streams;
 use work::{Shared, Source};
 
+pub use packets::MTU;
 pub use work::Counters;
 
 /// The program's address, the gateway (the machine's loopback) and the name server, as slirp has them.
@@ -70,6 +72,15 @@ pub const GUEST_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x15);
 pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 /// The name server, fd00::3.
 pub const RESOLVER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 3);
+
+/// The program's addresses on this link, and whom it knows there.
+pub fn addressing() -> Addressing {
+    Addressing {
+        addresses: vec![Cidr::new(GUEST_V4.into(), 24), Cidr::new(GUEST_V6.into(), 64)],
+        routes: vec![Route::by(GATEWAY_V4.into()), Route::by(GATEWAY_V6.into())],
+        name_servers: vec![RESOLVER_V4.into()],
+    }
+}
 
 /// Packets given out until the flows have a turn again.
 const PACKETS_A_ROUND: usize = 64;
@@ -110,10 +121,10 @@ impl Nat {
         let settings = Settings {
             mtu: packets::MTU,
             addresses: vec![
-                (GATEWAY_V4.into(), 24),
-                (RESOLVER_V4.into(), 24),
-                (GATEWAY_V6.into(), 64),
-                (RESOLVER_V6.into(), 64),
+                Cidr::new(GATEWAY_V4.into(), 24),
+                Cidr::new(RESOLVER_V4.into(), 24),
+                Cidr::new(GATEWAY_V6.into(), 64),
+                Cidr::new(RESOLVER_V6.into(), 64),
             ],
             any_address: true,
             offer_incoming: true,

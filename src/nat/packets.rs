@@ -9,7 +9,7 @@ use crate::udp;
 use std::net::{IpAddr, SocketAddr};
 
 /// Largest packet, header included: what 16 bits of length can say for IPv4.
-pub(super) const MTU: usize = 65535;
+pub const MTU: usize = 65535;
 
 /// An IP packet, opened.
 #[derive(Clone, Debug, PartialEq, Eq)]

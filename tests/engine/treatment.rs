@@ -120,7 +120,7 @@ fn the_interface_of_what_stays_inside_is_that_of_the_address() {
 #[test]
 fn a_call_chooses_source_and_interface() {
     let mut world = World::with(|near, _| {
-        near.addresses.push(("10.0.2.16".parse().expect("an address"), 24));
+        near.addresses.push("10.0.2.16/24".parse().expect("an address"));
     });
     let id = world.near.engine.open(Domain::V4, Kind::Datagram);
     let mut source = |source: &str, path: Option<Path>, to: &str| {
@@ -145,7 +145,7 @@ fn interfaces_have_names_by_number_and_addresses() {
     let world = World::new();
     let [loopback, link] = world.near.engine.interfaces();
     assert_eq!((loopback.path.index(), loopback.mtu, link.path.index(), link.mtu), (1, 65_536, 2, 1500));
-    assert_eq!(link.addresses[0], ("10.0.2.15".parse().expect("an address"), 24));
+    assert_eq!(link.addresses[0], "10.0.2.15/24".parse().expect("an address"));
     assert_eq!(Path::with_index(2), Some(Path::Link));
     assert_eq!(Path::with_index(3), None);
     for (text, path) in

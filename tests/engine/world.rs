@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tubesock::addressing::Cidr;
 use tubesock::engine::{Domain, Engine, Kind, Settings, SocketId, StreamState};
 use tubesock::link::pair::{Pair, PairEnd};
 use tubesock::link::{Capabilities, Link, Packet};
@@ -31,8 +32,8 @@ pub(crate) fn settings(last: &str, seed: u8) -> Settings {
     Settings {
         mtu: 1500,
         addresses: vec![
-            (format!("10.0.2.{last}").parse().expect("IPv4"), 24),
-            (format!("fd00::{last}").parse().expect("IPv6"), 64),
+            Cidr::new(format!("10.0.2.{last}").parse().expect("IPv4"), 24),
+            Cidr::new(format!("fd00::{last}").parse().expect("IPv6"), 64),
         ],
         any_address: false,
         offer_incoming: false,

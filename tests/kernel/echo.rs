@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use tubesock::engine::{Domain, Engine, Kind, Origin, Settings, SocketId, SocketOption};
 use tubesock::error::Error;
 use tubesock::link::Link;
-use tubesock::nat::{GUEST_V4, GUEST_V6, Nat};
+use tubesock::nat::{self, Nat};
 use tubesock::{sys, tcp};
 
 fn at(text: &str) -> SocketAddr {
@@ -26,7 +26,7 @@ impl World {
         let capabilities = nat.capabilities();
         let settings = Settings {
             mtu: capabilities.mtu,
-            addresses: vec![(GUEST_V4.into(), 24), (GUEST_V6.into(), 64)],
+            addresses: nat::addressing().addresses,
             any_address: false,
             offer_incoming: false,
             checksums: capabilities.checksums,

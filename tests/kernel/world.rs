@@ -6,6 +6,7 @@ use rustix::fd::OwnedFd;
 use rustix::net::{AddressFamily, SocketType};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
+use tubesock::addressing::Cidr;
 use tubesock::engine::{Engine, Settings};
 use tubesock::link::Link;
 use tubesock::link::tun::Tun;
@@ -55,7 +56,7 @@ impl World {
         let capabilities = tun.capabilities();
         let settings = Settings {
             mtu: capabilities.mtu,
-            addresses: vec![(OUR_V4, 24), (OUR_V6, 64)],
+            addresses: vec![Cidr::new(OUR_V4, 24), Cidr::new(OUR_V6, 64)],
             any_address: false,
             offer_incoming: false,
             checksums: capabilities.checksums,

@@ -17,6 +17,7 @@ mod processes;
 mod servers;
 mod shared_host;
 mod strict;
+#[allow(dead_code)] // shared with `tests/links`, which calls the rest
 mod support;
 mod table;
 mod users;

@@ -12,6 +12,7 @@ use crate::wire::{self, Raw};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+use tubesock::addressing::Cidr;
 use tubesock::engine::{Domain, Engine, KeepAlive, Kind, Settings, SocketId, SocketOption, StreamState};
 use tubesock::error::Error;
 use tubesock::link::segmentation::cut;
@@ -58,7 +59,7 @@ struct Socket {
 }
 
 fn settings(setup: &Setup, segmentation: usize) -> Settings {
-    let local = |family, prefix| (addresses(family)[0], prefix);
+    let local = |family, prefix| Cidr::new(addresses(family)[0], prefix);
     Settings {
         mtu: setup.mtu,
         addresses: vec![local(Family::V4, 24), local(Family::V6, 64)],

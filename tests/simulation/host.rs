@@ -4,6 +4,7 @@ use crate::plan::{End, Opener, Plan};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
+use tubesock::addressing::Cidr;
 use tubesock::engine::{self, Domain, Engine, Kind, SocketId, SocketOption, StreamState};
 use tubesock::error::Error;
 use tubesock::link::Outgoing;
@@ -158,7 +159,7 @@ impl<'a> Ours<'a> {
         entropy[8] = side as u8;
         let settings = engine::Settings {
             mtu: plan.mtu[side],
-            addresses: vec![(address(side, true), 24), (address(side, false), 64)],
+            addresses: vec![Cidr::new(address(side, true), 24), Cidr::new(address(side, false), 64)],
             any_address: false,
             offer_incoming: false,
             checksums: plan.checksums,

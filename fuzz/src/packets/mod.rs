@@ -23,6 +23,7 @@ use super::memory;
 use super::wire::ACK;
 use calls::duration;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use tubesock::addressing::Cidr;
 use tubesock::engine::{Domain, Engine, Kind, Path, Settings, SocketId, SocketOption};
 use tubesock::time::Instant;
 
@@ -205,7 +206,7 @@ fn settings(input: &mut Bytes) -> Settings {
     };
     Settings {
         mtu,
-        addresses: vec![(OURS[0], 24), (OURS[1], 64)],
+        addresses: vec![Cidr::new(OURS[0], 24), Cidr::new(OURS[1], 64)],
         any_address: bit(0),
         offer_incoming: bit(0),
         checksums: bit(1),

@@ -10,14 +10,17 @@ use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::process::ExitCode;
+use tubesock::config::{Config, LinkChoice};
+use tubesock::host;
 
 /// Prints what was found, and returns 1 when there is a problem.
-pub(crate) fn show(name: Option<&OsString>) -> Result<ExitCode, Failure> {
+pub(crate) fn show(flags: &SettingFlags, name: Option<&OsString>) -> Result<ExitCode, Failure> {
     let mut findings = match name {
         Some(name) => of_program(name)?,
         None => Vec::new(),
     };
-    findings.extend([library(), settings()]);
+    findings.push(library());
+    findings.extend(settings(flags));
     findings.extend(machine::examine());
     let problems = findings.iter().filter(|finding| finding.verdict == Verdict::Problem).count();
     let mut text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
@@ -58,11 +61,30 @@ fn library() -> Finding {
     }
 }
 
-/// Those of the environment.
-fn settings() -> Finding {
+/// Those of the command line and of the environment, and whether the link that they name can be had.
+fn settings(flags: &SettingFlags) -> Vec<Finding> {
     const SUBJECT: &str = "settings";
-    match SettingFlags::default().config() {
-        Ok(_) => Finding::ok(SUBJECT, "the TUBESOCK_ variables, if any is set, can be used"),
-        Err(failure) => Finding::problem(SUBJECT, failure.message, ""),
+    let config = match flags.config().and_then(|config| config.check().map(|()| config).map_err(setting)) {
+        Ok(config) => config,
+        Err(failure) => return vec![Finding::problem(SUBJECT, failure.message, "")],
+    };
+    let settings = Finding::ok(SUBJECT, "the flags and the TUBESOCK_ variables, if any is set, can be used");
+    match config.link {
+        // It needs nothing but what is looked at anyway.
+        LinkChoice::Nat => vec![settings],
+        _ => vec![settings, link(&config)],
+    }
+}
+
+fn setting(problem: String) -> Failure {
+    Failure::new(Failure::SETTING, problem)
+}
+
+/// Opened, and let go of.
+fn link(config: &Config) -> Finding {
+    const SUBJECT: &str = "link";
+    match host::try_link(config) {
+        Ok(()) => Finding::ok(SUBJECT, format!("{} can be used", config.link)),
+        Err(problem) => Finding::problem(SUBJECT, problem, ""),
     }
 }

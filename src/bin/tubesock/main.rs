@@ -61,6 +61,8 @@ enum Command {
     ///
     /// Exit status: 0 when it can be served, 1 when not; 126 and 127 as of 'tubesock run', when there is no such program.
     Doctor {
+        #[command(flatten)]
+        settings: SettingFlags,
         /// The program, found through PATH.
         program: Option<OsString>,
     },
@@ -121,7 +123,7 @@ fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
         Command::Run { settings, host, command } => run::run(&settings, host.as_deref(), &command),
         Command::Host { settings, listen } => host::serve(&settings, &listen),
-        Command::Doctor { program } => doctor::show(program.as_ref()),
+        Command::Doctor { settings, program } => doctor::show(&settings, program.as_ref()),
         Command::Ss(arguments) => ss::show(&arguments),
         Command::Demo { settings } => demo::show(&settings).map(|()| ExitCode::SUCCESS),
     };

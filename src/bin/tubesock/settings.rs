@@ -54,7 +54,7 @@ fn flag(setting: &'static Setting) -> Arg {
         .long(setting.flag.trim_start_matches('-'))
         .help(help)
         .value_parser(OsStringValueParser::new())
-        .action(if setting.repeatable { ArgAction::Append } else { ArgAction::Set });
+        .action(if setting.separator.is_some() { ArgAction::Append } else { ArgAction::Set });
     match setting.value {
         "" => argument.num_args(0).default_missing_value("1"),
         value => argument.value_name(value),

@@ -197,10 +197,10 @@ fn complaint(name: &str, what: &str, errno: Errno, why: &str) -> String {
 fn why_not_open(errno: Errno) -> &'static str {
     match errno {
         Errno::ACCESS | Errno::PERM => {
-            "its mode or this container forbids it; it is usually open to all (mode 0666)"
+            "its mode or this container forbids it, though it is usually open to all (mode 0666); make it so, or use --link nat"
         }
         Errno::NOENT | Errno::NODEV | Errno::NXIO => {
-            "this machine or container has no TUN devices; try `modprobe tun`, or give the container the device"
+            "this machine or container has no TUN devices; try `modprobe tun`, give the container the device, or use --link nat"
         }
         _ => "the kernel gives no other reason",
     }

@@ -109,7 +109,10 @@ fn finish_ip(bytes: &mut [u8], total: usize) -> Option<Ip> {
             header.set_total_len(u16::try_from(total).ok()?);
             header.fill_checksum();
             let (source, destination) = (header.src_addr().into(), header.dst_addr().into());
-            Some(Ip { source, destination, protocol: header.next_header(), length })
+            // What a fragment carries is no segment, nor whole: its checksum is written already.
+            let fragment = header.more_frags() || header.frag_offset() != 0;
+            let protocol = if fragment { IpProtocol::Ipv6Frag } else { header.next_header() };
+            Some(Ip { source, destination, protocol, length })
         }
         (6, _) if bytes.len() >= 40 => {
             let mut header = Ipv6Packet::new_unchecked(bytes);

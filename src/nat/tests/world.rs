@@ -3,7 +3,7 @@
 use super::*;
 use crate::engine::{Domain, Engine, Kind, Settings, SocketId, StreamState};
 use crate::link::Link;
-use crate::nat::{GUEST_V4, GUEST_V6, Nat};
+use crate::nat::{self, Nat};
 use crate::tcp;
 
 pub(super) struct World {
@@ -18,7 +18,7 @@ impl World {
         let capabilities = nat.capabilities();
         let settings = Settings {
             mtu: capabilities.mtu,
-            addresses: vec![(GUEST_V4.into(), 24), (GUEST_V6.into(), 64)],
+            addresses: nat::addressing().addresses,
             any_address: false,
             offer_incoming: false,
             checksums: capabilities.checksums,

@@ -61,6 +61,11 @@ impl HttpServer {
         HttpServer::bound("[::1]:0", Box::new(|_| {}))
     }
 
+    /// A server on an address of this thread's network namespace.
+    pub(crate) fn at(address: SocketAddr) -> HttpServer {
+        HttpServer::bound(&address.to_string(), Box::new(|_| {}))
+    }
+
     fn bound(address: &str, observer: Observer) -> HttpServer {
         let listener = TcpListener::bind(address).expect("the loopback has free ports");
         rustix::net::listen(&listener, 1024).expect("a listener may change its backlog");

@@ -12,6 +12,7 @@ pub(crate) struct Stack {
     log: Option<&'static str>,
     strict: bool,
     bypass: Option<String>,
+    settings: Vec<(&'static str, String)>,
 }
 
 enum Way {
@@ -78,6 +79,12 @@ impl Stack {
         self
     }
 
+    /// Any other setting, by its flag without the dashes; again for another value.
+    pub(crate) fn set(mut self, setting: &'static str, value: &str) -> Stack {
+        self.settings.push((setting, value.to_owned()));
+        self
+    }
+
     pub(crate) fn strict(mut self) -> Stack {
         self.strict = true;
         self
@@ -115,6 +122,9 @@ impl Stack {
         if let Some(network) = &self.bypass {
             words.extend(["--bypass".into(), network.into()]);
         }
+        for (setting, value) in &self.settings {
+            words.extend([format!("--{setting}").into(), value.into()]);
+        }
         if self.strict {
             words.push("--strict".into());
         }
@@ -136,11 +146,29 @@ impl Stack {
         if let Some(network) = &self.bypass {
             words.push(assignment("TUBESOCK_BYPASS", network.as_ref()));
         }
+        for (setting, _) in &self.settings {
+            let values: Vec<&str> = self
+                .settings
+                .iter()
+                .filter(|(other, _)| other == setting)
+                .map(|(_, value)| &value[..])
+                .collect();
+            let variable = format!("TUBESOCK_{}", setting.to_uppercase());
+            words.push(assignment(&variable, values.join(",").as_ref()));
+        }
         words
     }
 
     fn by(way: Way) -> Stack {
-        Stack { way, capture: None, publish: Vec::new(), log: None, strict: false, bypass: None }
+        Stack {
+            way,
+            capture: None,
+            publish: Vec::new(),
+            log: None,
+            strict: false,
+            bypass: None,
+            settings: Vec::new(),
+        }
     }
 }
 

@@ -1,0 +1,242 @@
+//! Addresses, routes and name servers of a stack on its link, and the one question asked of them: which way to a
+//! destination.
+#![forbid(unsafe_code)]
+
+use core::fmt;
+use core::str::FromStr;
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// An address and how many of its leading bits are its network's: `192.0.2.1/24`, `2001:db8::1/64`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cidr {
+    /// The address.
+    pub address: IpAddr,
+    /// At most 32 for IPv4, 128 for IPv6.
+    pub bits: u8,
+}
+
+impl Cidr {
+    /// Everything of IPv4.
+    pub const ALL_V4: Cidr = Cidr { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), bits: 0 };
+    /// Everything of IPv6.
+    pub const ALL_V6: Cidr = Cidr { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), bits: 0 };
+
+    /// An address, and how many of its leading bits are its network's.
+    pub const fn new(address: IpAddr, bits: u8) -> Cidr {
+        Cidr { address, bits }
+    }
+
+    /// One address alone.
+    pub const fn host(address: IpAddr) -> Cidr {
+        Cidr { address, bits: bits_of(address) }
+    }
+
+    /// Whether the network has `address`.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let differing = match (self.address, address) {
+            (IpAddr::V4(one), IpAddr::V4(other)) => u128::from(one.to_bits() ^ other.to_bits()) << 96,
+            (IpAddr::V6(one), IpAddr::V6(other)) => one.to_bits() ^ other.to_bits(),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
+        };
+        differing.leading_zeros() >= self.bits.into()
+    }
+}
+
+const fn bits_of(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+impl FromStr for Cidr {
+    type Err = String;
+
+    /// Without `/BITS` it is the one address.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address = address_of(address)?;
+        let most = bits_of(address);
+        let Some(bits) = bits else { return Ok(Cidr::host(address)) };
+        let number = bits.parse().ok().filter(|number| *number <= most && !bits.starts_with('+'));
+        let bits = number
+            .ok_or_else(|| format!("'{bits}' is no length of a network; write a number from 0 to {most}"))?;
+        Ok(Cidr { address, bits })
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+/// An address where no port can follow: brackets are allowed around IPv6, and not needed.
+pub fn address_of(text: &str) -> Result<IpAddr, String> {
+    let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let address = match bracketed {
+        Some(inner) => inner.parse().map(IpAddr::V6).ok(),
+        None => text.parse().ok(),
+    };
+    address.ok_or_else(|| format!("'{text}' is no address; write for example 192.0.2.1 or 2001:db8::1"))
+}
+
+/// A way to a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The destinations.
+    pub network: Cidr,
+    /// Who passes their packets on; None: they are on the link themselves.
+    pub gateway: Option<IpAddr>,
+}
+
+impl Route {
+    /// The default route by `gateway`.
+    pub fn by(gateway: IpAddr) -> Route {
+        Route { network: everything_like(gateway), gateway: Some(gateway) }
+    }
+}
+
+/// Routes to everything over the link.
+pub const EVERYTHING: [Route; 2] =
+    [Route { network: Cidr::ALL_V4, gateway: None }, Route { network: Cidr::ALL_V6, gateway: None }];
+
+/// 0.0.0.0/0 or ::/0.
+fn everything_like(address: IpAddr) -> Cidr {
+    if address.is_ipv4() { Cidr::ALL_V4 } else { Cidr::ALL_V6 }
+}
+
+impl FromStr for Route {
+    type Err = String;
+
+    /// `CIDR[,GATEWAY]`
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (network, gateway) = match text.split_once(',') {
+            Some((network, gateway)) => (network.parse::<Cidr>()?, Some(address_of(gateway)?)),
+            None => (text.parse()?, None),
+        };
+        if gateway.is_some_and(|gateway| gateway.is_ipv4() != network.address.is_ipv4()) {
+            return Err("one is IPv4 and the other IPv6; a gateway is of the family of its network".into());
+        }
+        Ok(Route { network, gateway })
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.network)?;
+        self.gateway.map_or(Ok(()), |gateway| write!(f, ",{gateway}"))
+    }
+}
+
+/// What a stack is called on its link, and whom it knows there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addressing {
+    /// The stack's own addresses, with their networks.
+    pub addresses: Vec<Cidr>,
+    /// Ways to other networks. What is on the networks of `addresses` needs none.
+    pub routes: Vec<Route>,
+    /// In the order in which to ask them.
+    pub name_servers: Vec<IpAddr>,
+}
+
+impl Addressing {
+    /// Adds a route over the link to everything of each family that has an address and no route: right for a link between
+    /// two, where there is only one to send to.
+    pub fn route_everything(&mut self) {
+        for all in EVERYTHING {
+            let of_family = |address: IpAddr| address.is_ipv4() == all.network.address.is_ipv4();
+            if self.addresses.iter().any(|own| of_family(own.address))
+                && !self.routes.iter().any(|route| of_family(route.network.address))
+            {
+                self.routes.push(all);
+            }
+        }
+    }
+}
+
+/// Whom on the link a packet to `to` goes to: the most specific of the routes says so, the first of equals, and before
+/// all of the same length the networks of the stack's own addresses. None: there is no way.
+pub fn next_hop(addresses: &[Cidr], routes: &[Route], to: IpAddr) -> Option<IpAddr> {
+    let near = addresses.iter().map(|own| Route { network: *own, gateway: None });
+    let ways = near.chain(routes.iter().copied()).filter(|route| route.network.contains(to));
+    // `max_by_key` takes the last of equals.
+    let best = ways.rev().max_by_key(|route| route.network.bits)?;
+    Some(best.gateway.unwrap_or(to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cidr(text: &str) -> Cidr {
+        text.parse().expect("a network in a test")
+    }
+
+    #[test]
+    fn networks_as_they_are_written() {
+        for text in ["192.0.2.1/24", "0.0.0.0/0", "2001:db8::1/64", "::/0"] {
+            assert_eq!(cidr(text).to_string(), text);
+        }
+        assert_eq!((cidr("192.0.2.1").bits, cidr("[::1]").bits), (32, 128));
+        for (text, expected) in [
+            ("", "'' is no address"),
+            ("10.0.0.0/33", "'33' is no length of a network; write a number from 0 to 32"),
+            ("::/129", "'129' is no length"),
+            ("::/+1", "'+1' is no length"),
+            ("[10.0.0.1]", "'[10.0.0.1]' is no address"),
+        ] {
+            let error = text.parse::<Cidr>().expect_err(text);
+            assert!(error.starts_with(expected), "{text}: {error}");
+        }
+        assert!(cidr("10.1.0.0/16").contains(cidr("10.1.255.1").address));
+        assert!(!cidr("10.1.0.0/16").contains(cidr("10.2.0.1").address));
+        assert!(!cidr("0.0.0.0/0").contains(cidr("::1").address));
+    }
+
+    #[test]
+    fn routes_as_they_are_written() {
+        for text in ["10.0.0.0/8", "10.0.0.0/8,192.0.2.1", "::/0,fe80::1"] {
+            assert_eq!(text.parse::<Route>().expect("a route").to_string(), text);
+        }
+        assert!("::/0,192.0.2.1".parse::<Route>().is_err_and(|error| error.starts_with("one is IPv4")));
+    }
+
+    #[test]
+    fn the_most_specific_way_is_taken() {
+        let addresses = [cidr("192.0.2.15/24"), cidr("2001:db8::15/64")];
+        let routes: Vec<Route> = [
+            "0.0.0.0/0,192.0.2.1",
+            "198.51.100.0/24,192.0.2.9",
+            "198.51.100.128/25",
+            "192.0.2.0/24,192.0.2.1",
+        ]
+        .map(|route| route.parse().expect("a route"))
+        .to_vec();
+        for (to, hop) in [
+            ("192.0.2.77", Some("192.0.2.77")),
+            ("203.0.113.1", Some("192.0.2.1")),
+            ("198.51.100.1", Some("192.0.2.9")),
+            ("198.51.100.200", Some("198.51.100.200")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("2001:db9::1", None),
+        ] {
+            let hop = hop.map(|hop| cidr(hop).address);
+            assert_eq!(next_hop(&addresses, &routes, cidr(to).address), hop, "{to}");
+        }
+    }
+
+    #[test]
+    fn between_two_everything_goes_to_the_other_unless_routes_say_more() {
+        let mut addressing = Addressing {
+            addresses: vec![cidr("192.0.2.15/24"), cidr("2001:db8::15/64")],
+            routes: vec!["2001:db8:1::/48".parse().expect("a route")],
+            name_servers: Vec::new(),
+        };
+        addressing.route_everything();
+        let hop = |to: &str| next_hop(&addressing.addresses, &addressing.routes, cidr(to).address);
+        assert!(hop("203.0.113.1").is_some() && hop("2001:db8:1::1").is_some());
+        assert_eq!(hop("2001:db8:2::1"), None);
+    }
+}
