@@ -1,10 +1,12 @@
 //! Settings. One list, `SETTINGS`, gives the flags of `tubesock run`, the `TUBESOCK_*` variables and the table in
-//! `docs/configuration.md`; a test compares them. Nothing here opens a file or a socket: a value is checked as a
-//! value, and whether a file can be written or a port is free shows when the host starts.
+//! `docs/configuration.md`; a test compares them. Nothing here opens a file, but that of `--config`, or a socket: a
+//! value is checked as a value, and whether a file can be written or a port is free shows when the host starts.
 #![forbid(unsafe_code)]
 
 mod bypass;
+mod file;
 mod host_address;
+mod impairment;
 mod link_choice;
 mod log_level;
 mod publish;
@@ -15,6 +17,7 @@ use crate::addressing::{Addressing, Cidr, Route, address_of};
 pub use bypass::Bypass;
 use core::fmt;
 pub use host_address::{HostAddress, Key, PROCESS_LENGTH};
+pub use impairment::{Impairment, Impairments, Limit, Loss, Probability};
 pub use link_choice::LinkChoice;
 pub use log_level::LogLevel;
 pub use publish::Publish;
@@ -48,6 +51,8 @@ pub struct Config {
     pub mtu: Option<usize>,
     /// TUBESOCK_ROUTE, separated by spaces
     pub route: Vec<Route>,
+    /// TUBESOCK_IMPAIR
+    pub impair: Option<Impairments>,
     /// TUBESOCK_CAPTURE
     pub capture: Option<PathBuf>,
     /// TUBESOCK_PUBLISH, comma-separated
@@ -116,7 +121,14 @@ impl Config {
             Field::Gateway => self.gateway.clear(),
             Field::Dns => self.dns.clear(),
             Field::Route => self.route.clear(),
-            Field::Link | Field::Mtu | Field::Capture | Field::Log | Field::Trace | Field::Strict => {}
+            Field::Config
+            | Field::Link
+            | Field::Mtu
+            | Field::Impair
+            | Field::Capture
+            | Field::Log
+            | Field::Trace
+            | Field::Strict => {}
         }
         for value in values {
             for item in items(setting, value) {
@@ -129,12 +141,14 @@ impl Config {
 
     fn take(&mut self, field: Field, value: &OsStr) -> Result<(), String> {
         match field {
+            Field::Config => self.apply_file(value)?,
             Field::Link => self.link = text(value)?.parse()?,
             Field::Address => self.address.push(own_address(text(value)?)?),
             Field::Gateway => self.add_gateway(address_of(text(value)?)?)?,
             Field::Dns => self.dns.push(address_of(text(value)?)?),
             Field::Mtu => self.mtu = Some(mtu(text(value)?)?),
             Field::Route => self.route.push(text(value)?.parse()?),
+            Field::Impair => self.impair = Some(text(value)?.parse()?),
             Field::Capture => self.capture = Some(file(value)?),
             Field::Publish => self.publish.push(text(value)?.parse()?),
             Field::Log => self.log = text(value)?.parse()?,
@@ -197,12 +211,15 @@ impl Config {
 
     fn variable_value(&self, field: Field) -> Option<OsString> {
         match field {
+            // What it says is among the others.
+            Field::Config => None,
             Field::Link => (self.link != LinkChoice::default()).then(|| self.link.to_string().into()),
             Field::Address => list(&self.address, ','),
             Field::Gateway => list(&self.gateway, ','),
             Field::Dns => list(&self.dns, ','),
             Field::Mtu => self.mtu.map(|mtu| mtu.to_string().into()),
             Field::Route => list(&self.route, ' '),
+            Field::Impair => self.impair.map(|impair| impair.to_string().into()),
             Field::Capture => self.capture.clone().map(PathBuf::into_os_string),
             Field::Publish => list(&self.publish, ','),
             Field::Bypass => list(&self.bypass, ','),

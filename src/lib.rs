@@ -9,6 +9,7 @@
 //!   link/                        carries IP packets: pair, capture, impair, tun
 //!   ip tcp/ udp udp_lite icmp    protocol values, sans-IO
 //!   engine/                      demultiplexer, ports, listeners, sockets, timers
+//!   ethernet/                     the link on a link of frames, tap or stream: ARP, neighbour discovery; a switch
 //!   nat/                         the link whose far side is a second engine, ended at kernel sockets
 //!   bridge/                      near and far ends of a descriptor: stream, datagram, listener
 //!   host/                        one engine, its link and its bridge; who drives them
@@ -25,6 +26,7 @@ pub mod calls;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod ethernet;
 pub mod host;
 pub mod icmp;
 pub mod ip;

@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tubesock::sys::tun::{self, Device};
+use tubesock::sys::tun::{self, Device, Kind};
 
 /// Who sends and who receives, and where.
 pub(crate) const SENDER: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
@@ -40,7 +40,7 @@ impl KernelEnd {
         let namespace = Namespace::new();
         let device = namespace.run(|| {
             let clone = tun::open().expect("/dev/net/tun: this needs root and the tun module");
-            Device::attach(clone, "wan0", false).expect("a device in a namespace of our own")
+            Device::attach(clone, Kind::Tun, "wan0", false).expect("a device in a namespace of our own")
         });
         namespace.set("net.ipv4.tcp_wmem", SEND_MEMORY);
         namespace.set("net.ipv4.tcp_rmem", RECEIVE_MEMORY);

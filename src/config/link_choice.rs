@@ -3,6 +3,7 @@
 
 use core::fmt;
 use core::str::FromStr;
+use std::path::PathBuf;
 
 /// Which link carries the packets.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -12,11 +13,15 @@ pub enum LinkChoice {
     Nat,
     /// A TUN device of the kernel's, by its name.
     Tun(String),
+    /// A TAP device of the kernel's, by its name.
+    Tap(String),
+    /// Frames over a unix socket, by its path.
+    Stream(PathBuf),
 }
 
 impl LinkChoice {
     /// How each is written, for messages.
-    const FORMS: &str = "nat or tun:NAME";
+    const FORMS: &str = "nat, tun:NAME, tap:NAME or stream:PATH";
 }
 
 impl FromStr for LinkChoice {
@@ -26,8 +31,11 @@ impl FromStr for LinkChoice {
         let (kind, what) = text.split_once(':').unwrap_or((text, ""));
         match (kind, what) {
             ("nat", "") => Ok(LinkChoice::Nat),
-            ("tun", "") => Err("the name of a device is missing; write tun:NAME".into()),
+            ("tun" | "tap", "") => Err(format!("the name of a device is missing; write {kind}:NAME")),
             ("tun", name) => Ok(LinkChoice::Tun(name.into())),
+            ("tap", name) => Ok(LinkChoice::Tap(name.into())),
+            ("stream", "") => Err("the path of a socket is missing; write stream:PATH".into()),
+            ("stream", path) => Ok(LinkChoice::Stream(path.into())),
             _ => Err(format!("there is no such link; use {}", LinkChoice::FORMS)),
         }
     }
@@ -38,6 +46,8 @@ impl fmt::Display for LinkChoice {
         match self {
             LinkChoice::Nat => f.write_str("nat"),
             LinkChoice::Tun(name) => write!(f, "tun:{name}"),
+            LinkChoice::Tap(name) => write!(f, "tap:{name}"),
+            LinkChoice::Stream(path) => write!(f, "stream:{}", path.display()),
         }
     }
 }

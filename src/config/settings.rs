@@ -4,12 +4,14 @@
 /// Which field of `Config` a setting fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
+    Config,
     Link,
     Address,
     Gateway,
     Dns,
     Mtu,
     Route,
+    Impair,
     Capture,
     Publish,
     Log,
@@ -37,14 +39,24 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 12] = [
+pub const SETTINGS: [Setting; 14] = [
+    // First: what the others say stands in place of what it says.
+    Setting {
+        flag: "--config",
+        variable: "TUBESOCK_CONFIG",
+        value: "FILE",
+        default: "no file",
+        separator: None,
+        help: "Settings from a file in TOML, by the names of the flags; variables and flags replace them.",
+        field: Field::Config,
+    },
     Setting {
         flag: "--link",
         variable: "TUBESOCK_LINK",
         value: "LINK",
         default: "nat",
         separator: None,
-        help: "Which link carries the packets: nat ends them at kernel sockets of this machine, tun:NAME is a device of that name.",
+        help: "Which link carries the packets: nat ends them at kernel sockets of this machine; tun:NAME and tap:NAME are devices of it, stream:PATH is a unix socket.",
         field: Field::Link,
     },
     Setting {
@@ -91,6 +103,15 @@ pub const SETTINGS: [Setting; 12] = [
         separator: Some(' '),
         help: "A network that is behind GATEWAY; without one, on the link.",
         field: Field::Route,
+    },
+    Setting {
+        flag: "--impair",
+        variable: "TUBESOCK_IMPAIR",
+        value: "WORDS",
+        default: "nothing",
+        separator: None,
+        help: "What is done to packets on the link, in the words of tc-netem(8): 'delay 20ms 2ms loss 1% out rate 10mbit'.",
+        field: Field::Impair,
     },
     Setting {
         flag: "--capture",

@@ -25,7 +25,13 @@ fn nothing_set_is_the_default() {
 #[test]
 fn every_variable_is_read() {
     let config = from(&[
-        ("TUBESOCK_LINK", "nat"),
+        ("TUBESOCK_LINK", "tun:tube"),
+        ("TUBESOCK_ADDRESS", "192.0.2.15/24,2001:db8::15/64"),
+        ("TUBESOCK_GATEWAY", "192.0.2.1, 2001:db8::1"),
+        ("TUBESOCK_DNS", "192.0.2.53,[2001:db8::53]"),
+        ("TUBESOCK_MTU", "1400"),
+        ("TUBESOCK_ROUTE", "198.51.100.0/24,192.0.2.9  203.0.113.0/24"),
+        ("TUBESOCK_IMPAIR", "delay 20ms loss 1% seed 7"),
         ("TUBESOCK_CAPTURE", "c.pcapng"),
         ("TUBESOCK_PUBLISH", "8080:80, [::1]:0:53/udp"),
         ("TUBESOCK_LOG", "debug"),
@@ -40,6 +46,7 @@ fn every_variable_is_read() {
         gateway: vec![parsed("192.0.2.1"), parsed("2001:db8::1")],
         dns: vec![parsed("192.0.2.53"), parsed("2001:db8::53")],
         mtu: Some(1400),
+        impair: Some(parsed("delay 20ms loss 1% seed 7")),
         route: vec![parsed("198.51.100.0/24,192.0.2.9"), parsed("203.0.113.0/24")],
         capture: Some("c.pcapng".into()),
         publish: vec![published("0.0.0.0:8080", 80, false), published("[::1]:0", 53, true)],
@@ -90,7 +97,11 @@ fn an_error_names_what_the_person_wrote() {
             "TUBESOCK_LOG 'loud': not a level; use one of off, error, warn, info, debug, trace",
         ),
         ("TUBESOCK_LINK", "tun", "TUBESOCK_LINK 'tun': the name of a device is missing; write tun:NAME"),
-        ("TUBESOCK_LINK", "tin:x", "TUBESOCK_LINK 'tin:x': there is no such link; use nat or tun:NAME"),
+        (
+            "TUBESOCK_LINK",
+            "tin:x",
+            "TUBESOCK_LINK 'tin:x': there is no such link; use nat, tun:NAME, tap:NAME or stream:PATH",
+        ),
         (
             "TUBESOCK_ADDRESS",
             "127.0.0.2/8",
@@ -141,6 +152,7 @@ fn variables_give_the_configuration_back() {
         gateway: vec![parsed("192.0.2.1"), parsed("2001:db8::1")],
         dns: vec![parsed("192.0.2.53"), parsed("2001:db8::53")],
         mtu: Some(1400),
+        impair: Some(parsed("delay 20ms loss 1% seed 7")),
         route: vec![parsed("198.51.100.0/24,192.0.2.9"), parsed("203.0.113.0/24")],
         capture: Some("/c d".into()),
         publish: vec![published("[::]:8080", 80, false), published("127.0.0.1:53", 53, true)],

@@ -54,6 +54,8 @@ pub(super) enum Message {
     Network { secret: Option<Secret> },
     /// All sockets; answered with a memfd.
     Table,
+    /// What is done to packets on the link, in words that come behind: it is changed where there are any. Answered in words.
+    Impair,
     /// A near end of this socket was closed, perhaps the last. Not answered.
     Closed(SocketId),
     /// Near ends were closed that nobody looked at. Not answered.
@@ -160,6 +162,10 @@ fn answer(inner: &mut Inner, buffer: &[u8], arrived: Arrived) {
         Message::Table => {
             let user = reply.as_ref().and_then(unix::peer_user);
             inner.table(inner.control.token, user).map(|table| (Answer::Done, Some(table)))
+        }
+        Message::Impair => {
+            let user = reply.as_ref().and_then(unix::peer_user);
+            inner.impair(bytes, user).map(|text| (Answer::Bytes(text.into_bytes()), None))
         }
         Message::Ask(request) => ask(inner, near.as_ref(), request, bytes),
         Message::Open { secret, domain, kind, nonblocking }

@@ -1,5 +1,6 @@
-//! The control socket of a shared host in the file system (`tubesock host --listen PATH`). Its file is the host's for as
-//! long as the host lives: one that a dead host left behind is taken over, that of a living one is not.
+//! A socket in the file system: the control socket of a shared host (`tubesock host --listen PATH`), the ports of a switch.
+//! Its file is its process's for as long as that lives: one that a dead one left behind is taken over, that of a living one
+//! is not.
 
 use super::client;
 use crate::config::HostAddress;
@@ -23,24 +24,24 @@ pub struct Entrance {
 
 impl Entrance {
     /// Makes the socket, with the permissions that umask(2) leaves. The error is a sentence for a person.
-    pub fn make(path: &Path) -> Result<Entrance, String> {
+    pub fn make(path: &Path, kind: SocketType) -> Result<Entrance, String> {
         let problem = |errno: Errno| format!("'{}': {}", path.display(), std::io::Error::from(errno));
         let address = SocketAddrUnix::new(path).map_err(problem)?;
         // Of two that find the same stale file, one would remove the other's new one.
         let _alone = lock_directory_of(path).map_err(problem)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None);
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None);
         let socket = Owned::from(socket.map_err(problem)?);
         if bind(&socket, &address) == Err(Errno::ADDRINUSE) {
-            remove_stale(path, &address)?;
+            remove_stale(path, &address, kind)?;
             bind(&socket, &address).map_err(problem)?;
         }
         let made = identity(&lstat(path).map_err(problem)?);
         Ok(Entrance { path: path.to_owned(), socket: internal(socket), made })
     }
 
-    /// The socket, for a host.
-    pub(super) fn socket(&self) -> Result<Internal> {
+    /// The socket, not listening yet.
+    pub fn socket(&self) -> Result<Internal> {
         Ok(duplicate(self.socket.as_fd())?)
     }
 }
@@ -67,31 +68,31 @@ fn lock_directory_of(path: &Path) -> Result<Owned, Errno> {
 }
 
 /// Removes what stands at `path`, if it is a socket that nobody has.
-fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), String> {
+fn remove_stale(path: &Path, address: &SocketAddrUnix, kind: SocketType) -> Result<(), String> {
     let shown = path.display();
     let socket = lstat(path).is_ok_and(|file| FileType::from_raw_mode(file.st_mode) == FileType::Socket);
     if !socket {
         return Err(format!("'{shown}': there is a file already, and no socket; give another path"));
     }
-    match reach(address) {
+    match reach(address, kind) {
         Err(Error::ConnectionRefused) => {
             unlink(path).map_err(|errno| format!("'{shown}': left behind, and cannot be removed: {errno}"))
         }
-        Ok(()) => Err(format!("'{shown}': a host listens there already; use it, or give another path")),
+        Ok(()) => Err(format!("'{shown}': somebody listens there already; use that, or give another path")),
         Err(_) => Err(format!("'{shown}': somebody has that socket; give another path")),
     }
 }
 
 /// Whether a socket is somebody's.
-fn reach(address: &SocketAddrUnix) -> Result<()> {
-    let probe = unix::socket(SocketType::DGRAM, SocketFlags::CLOEXEC)?;
+fn reach(address: &SocketAddrUnix, kind: SocketType) -> Result<()> {
+    let probe = unix::socket(kind, SocketFlags::CLOEXEC)?;
     Ok(connect(&probe, address)?)
 }
 
 /// Whether a host lets this process in. The error is a sentence for a person.
 pub fn can_enter(at: &HostAddress) -> Result<(), String> {
     let HostAddress::Path(path) = at else { return Ok(()) };
-    client::address(at).and_then(|address| reach(&address)).map_err(|error| {
+    client::address(at).and_then(|address| reach(&address, SocketType::DGRAM)).map_err(|error| {
         let reason = match error.errno() {
             libc::ENOENT | libc::ECONNREFUSED => {
                 format!("no host listens there; start 'tubesock host --listen {}'", path.display())

@@ -1,6 +1,7 @@
 //! What is behind the lock: the engine, its link and the bridge, and the step that moves all three.
 
 use super::control::{self, Control, Door};
+use crate::addressing::{Addressing, Cidr};
 use crate::bridge::Bridge;
 use crate::engine::{Engine, SocketId};
 use crate::error::Result;
@@ -81,6 +82,9 @@ impl Inner {
             while self.receive(now) {
                 moved = true;
             }
+            if let Some(addressing) = self.link.addressing() {
+                self.readdress(addressing);
+            }
             while let Some(id) = self.engine.changed() {
                 self.bridge.run(id, &mut self.engine, now);
                 moved = true;
@@ -94,6 +98,14 @@ impl Inner {
         // A bulk transfer would go on for as long as its ends keep up. The driver comes back at once, after a look at
         // the other descriptors, and whoever waits for the lock gets it.
         self.timer.no_later_than(sys::now());
+    }
+
+    /// Takes over what the network gave.
+    fn readdress(&mut self, addressing: Addressing) {
+        let shown: Vec<String> = addressing.addresses.iter().map(Cidr::to_string).collect();
+        tracing::info!("addresses {}", shown.join(" "));
+        self.engine.set_addressing(addressing.addresses, addressing.routes);
+        self.name_servers = addressing.name_servers;
     }
 
     /// Moves a packet from the engine to the link.

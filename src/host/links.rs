@@ -1,14 +1,27 @@
 //! From the settings to a link, with what wraps it and with the addresses that it brings. A new link is an arm of `attach`
 //! and a file of its own.
+//!
+//! ```text
+//!   engine ── capture ── impair ── the link
+//! ```
+//!
+//! So the capture shows what the stack sent and got, as tcpdump(1) on a host shows it whose network is bad.
 
 use crate::addressing::Addressing;
 use crate::config::{Config, LinkChoice};
+use crate::ethernet::stream::{self, Stream};
+use crate::ethernet::tap::Tap;
+use crate::ethernet::{Ethernet, Frames, Mac, Station, UNTAGGED_MTU};
 use crate::link::Link;
 use crate::link::capture::Capture;
+use crate::link::impair::Impair;
 use crate::link::tun::Tun;
 use crate::nat::{self, Nat};
 use crate::sys;
 use crate::time::Instant;
+use core::time::Duration;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::net::IpAddr;
 
 /// A link, and what the stack is called on it.
 pub(super) struct Attached {
@@ -21,32 +34,120 @@ pub(super) struct Attached {
 /// Opens the link of `config`. The error is a sentence for a person.
 pub(super) fn open(config: &Config, now: Instant) -> Result<Attached, String> {
     config.check()?;
-    let (mut link, brought) = attach(config, now)?;
-    let mut addressing = config.addressing(brought);
-    if addressing.addresses.is_empty() {
-        return Err(format!("--link {}: the program has no address there; give --address CIDR", config.link));
+    let (mut link, mut addressing) = attach(config, now)?;
+    let most = link.capabilities().mtu;
+    let mtu = config.mtu.unwrap_or(most);
+    if mtu > most {
+        return Err(format!("--mtu {mtu}: the link {} carries {most}; give no more than that", config.link));
     }
-    addressing.route_everything();
+    if addressing.addresses.iter().all(|own| is_link_local(own.address)) {
+        await_address(&mut *link, &mut addressing).ok_or_else(|| {
+            let link = &config.link;
+            format!(
+                "--link {link}: no address is to be had there by DHCP or from a router; give --address CIDR"
+            )
+        })?;
+    }
+    let mut link: Box<dyn Link> = Box::new(impaired(link, config, now));
     if let Some(path) = &config.capture {
         let capture = Capture::new(link, path);
         link = Box::new(
             capture.map_err(|error| format!("TUBESOCK_CAPTURE: cannot open {}: {error}", path.display()))?,
         );
     }
-    let most = link.capabilities().mtu;
-    let mtu = config.mtu.unwrap_or(most);
-    if mtu > most {
-        return Err(format!("--mtu {mtu}: the link {} carries {most}; give no more than that", config.link));
-    }
     Ok(Attached { link, addressing, mtu })
 }
 
-/// The link itself, and the addresses, routes and name servers that hold where the settings name none.
+/// The link itself, and the addresses, routes and name servers on it: those of the settings, and its own where they name
+/// none.
 fn attach(config: &Config, now: Instant) -> Result<(Box<dyn Link>, Addressing), String> {
-    Ok(match &config.link {
-        LinkChoice::Nat => (Box::new(Nat::new(&config.publish, sys::entropy(), now)?), nat::addressing()),
-        LinkChoice::Tun(name) => (Box::new(Tun::open(name)?), Addressing::default()),
-    })
+    match &config.link {
+        LinkChoice::Nat => {
+            let nat = Nat::new(&config.publish, sys::entropy(), now)?;
+            Ok((Box::new(nat), config.addressing(nat::addressing())))
+        }
+        LinkChoice::Tun(name) => {
+            let mut addressing = with_address(config)?;
+            addressing.route_everything();
+            Ok((Box::new(Tun::open(name)?), addressing))
+        }
+        LinkChoice::Tap(name) => Ok(station(config, Tap::open(name)?)),
+        LinkChoice::Stream(path) => {
+            let mtu = config.mtu.unwrap_or(UNTAGGED_MTU).min(stream::MTU_MAX);
+            Ok(station(config, Stream::connect(path, mtu)?))
+        }
+    }
+}
+
+/// The addressing of the settings, of a link that brings none.
+fn with_address(config: &Config) -> Result<Addressing, String> {
+    if config.address.is_empty() {
+        return Err(format!("--link {}: the program has no address there; give --address CIDR", config.link));
+    }
+    Ok(config.addressing(Addressing::default()))
+}
+
+/// A station on a network of frames, which asks for an address unless there is one.
+fn station(config: &Config, frames: impl Frames + 'static) -> (Box<dyn Link>, Addressing) {
+    let (mac, given) = (Mac::random(sys::entropy()), config.addressing(Addressing::default()));
+    let station = match given.addresses.is_empty() {
+        true => Station::automatic(mac, given, u32::from_ne_bytes(sys::entropy()), sys::now()),
+        false => Station::new(mac, given),
+    };
+    let addressing = station.addressing().clone();
+    (Box::new(Ethernet::new(frames, station)), addressing)
+}
+
+/// How long the network may take to give an address.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the other family is waited for when one has an address.
+const FAMILY_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Waits until the network has given an address: what the program does first would fail without.
+fn await_address(link: &mut dyn Link, addressing: &mut Addressing) -> Option<()> {
+    let mut until = sys::now() + ADDRESS_PATIENCE;
+    loop {
+        let now = sys::now();
+        while link.receive(now, &mut |_| {}) {}
+        if let Some(changed) = link.addressing() {
+            *addressing = changed;
+        }
+        let has = |wanted: fn(&IpAddr) -> bool| addressing.addresses.iter().any(|own| wanted(&own.address));
+        let (v4, v6) = (has(IpAddr::is_ipv4), has(|own| own.is_ipv6() && !is_link_local(*own)));
+        if v4 && v6 || now >= until {
+            return (v4 || v6).then_some(());
+        }
+        if v4 || v6 {
+            until = until.min(now + FAMILY_PATIENCE);
+        }
+        wait(link, until);
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+/// Until the link has something to do.
+fn wait(link: &mut dyn Link, until: Instant) {
+    let until = link.deadline().map_or(until, |deadline| deadline.min(until));
+    let left = until - sys::now();
+    let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+    let wake = link.wake();
+    let mut wake: Vec<_> = wake.iter().map(|wake| PollFd::from_borrowed_fd(*wake, PollFlags::IN)).collect();
+    // EINTR only means to look again.
+    let _ = poll(&mut wake, Some(&left));
+}
+
+/// The link with what is to be done to its packets, which may change while it runs.
+fn impaired(link: Box<dyn Link>, config: &Config, now: Instant) -> Impair<Box<dyn Link>> {
+    let asked = config.impair.unwrap_or_default();
+    let seed = asked.seed.unwrap_or_else(|| u64::from_ne_bytes(sys::entropy()));
+    if config.impair.is_some() && asked.seed.is_none() {
+        tracing::warn!("--impair: seed {seed}; give it to have the same decisions again");
+    }
+    let [outgoing, incoming] = [asked.outgoing, asked.incoming].map(Option::unwrap_or_default);
+    Impair::new(link, outgoing, incoming, seed, now)
 }
 
 /// Whether the link of `config` can be had: it is opened, and let go of.

@@ -21,6 +21,7 @@ mod control;
 mod driver;
 mod entrance;
 mod exit;
+mod impairment;
 mod inner;
 mod ip_options;
 mod links;
@@ -45,6 +46,7 @@ use control::Message;
 use core::time::Duration;
 pub use entrance::{Entrance, can_enter};
 pub use exit::drain_at_exit;
+pub use impairment::{impair_at, impair_of};
 pub use inner::Inner;
 pub use links::try_link;
 pub use network::{Network, network};
@@ -237,6 +239,15 @@ pub fn linger_is_set() {
 /// Whether it was. Async-signal-safe.
 pub fn is_linger_set() -> bool {
     LINGER.load(Ordering::Relaxed)
+}
+
+/// How long a host may take to answer a person: one that was stopped never does.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether a user may look into the host of this process: its own, or root.
+fn is_owner(user: Option<u32>) -> bool {
+    let owner = rustix::process::geteuid().as_raw();
+    user.is_some_and(|user| user == 0 || user == owner)
 }
 
 /// Counts a datagram socket.

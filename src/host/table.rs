@@ -2,19 +2,16 @@
 //! whoever finds the host. It goes in a memfd, since it is longer than a message.
 
 use super::control::Message;
-use super::{Address, Inner, Token, client, tcp_info};
+use super::{Address, Inner, PATIENCE, Token, client, is_owner, tcp_info};
 use crate::engine::table::{Row, state};
 use crate::error::{Error, Result};
 use crate::sys;
 use crate::sys::descriptors::Owned;
-use core::time::Duration;
 use rustix::fd::AsFd;
 use rustix::fs::MemfdFlags;
 use rustix::net::SocketAddrUnix;
 use serde::{Deserialize, Serialize};
 
-/// How long a host may take to answer: one that was stopped never does.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest table: of a million sockets.
 const LONGEST: u64 = 512 << 20;
 
@@ -32,8 +29,7 @@ pub struct Table {
 impl Inner {
     /// The table, for `user`, without the sockets of processes that were killed.
     pub(super) fn table(&mut self, token: Token, user: Option<u32>) -> Result<Owned> {
-        let owner = rustix::process::geteuid().as_raw();
-        if !user.is_some_and(|user| user == 0 || user == owner) {
+        if !is_owner(user) {
             return Err(Error::PermissionDenied);
         }
         self.closed_some();

@@ -8,6 +8,8 @@
 //!
 //! A write that fails (a full disk) ends the capture with a line in the log; the packets flow on.
 
+use crate::addressing::Addressing;
+use crate::link::impair::Lanes;
 use crate::link::{Capabilities, Link, Outgoing};
 use crate::sys;
 use crate::sys::append::Appender;
@@ -84,6 +86,14 @@ impl<L: Link> Link for Capture<L> {
 
     fn progress(&self) -> u64 {
         self.link.progress()
+    }
+
+    fn addressing(&mut self) -> Option<Addressing> {
+        self.link.addressing()
+    }
+
+    fn impairment(&mut self) -> Option<&mut Lanes> {
+        self.link.impairment()
     }
 }
 

@@ -1,6 +1,6 @@
 //! A link around a link that is worse than it: delay, jitter, rate, loss, bursts, reordering, duplicates, corruption, an
-//! MTU black hole, an outage; each direction on its own. In the words of tc-netem(8), without their grammar: that is the
-//! command line's.
+//! MTU black hole, an outage; each direction on its own. In the words of tc-netem(8), whose grammar is in
+//! `config::impairment`.
 //!
 //! ```text
 //!   packet ─► down? mtu? ─► duplicate ─► loss ─► corrupt ─► rate with a queue ─► delay ± jitter, or reorder ─► packet
@@ -22,107 +22,16 @@
 
 use super::segmentation::{cut, cut_coalesced};
 use super::{Capabilities, Link, Outgoing, Packet};
+use crate::addressing::Addressing;
+pub use crate::config::{Impairment as Settings, Limit, Loss, Probability};
 use crate::time::Instant;
 use core::cmp::Ordering;
-use core::num::NonZeroU64;
 use core::time::Duration;
 use rustix::fd::BorrowedFd;
 use std::collections::{BinaryHeap, VecDeque};
 
 /// Bytes that are under way in one direction: a quarter of a second at 2 Gbit/s.
 const HELD_BYTES_MAX: usize = 64 << 20;
-
-/// How often something happens: parts of 2^32, as netem has them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Probability(u64);
-
-impl Probability {
-    /// 0 %
-    pub const NEVER: Probability = Probability(0);
-    /// 100 %
-    pub const ALWAYS: Probability = Probability(1 << 32);
-
-    /// Bounded by 0 and 100; what is no number is 0.
-    pub fn from_percent(percent: f64) -> Probability {
-        Probability((percent.clamp(0.0, 100.0) / 100.0 * Self::ALWAYS.0 as f64).round() as u64)
-    }
-}
-
-/// Which packets are lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Loss {
-    /// None.
-    #[default]
-    None,
-    /// `loss random`: each with the same probability, whatever became of the others.
-    Random(Probability),
-    /// `loss gemodel`: bursts, by the model of Gilbert and Elliott. A link that starts good turns bad and good again.
-    Gilbert {
-        /// p: after a packet in the good state, that the next finds the bad one.
-        turns_bad: Probability,
-        /// r: after a packet in the bad state, that the next finds the good one.
-        turns_good: Probability,
-        /// 1-h: that a packet is lost in the bad state.
-        lost_when_bad: Probability,
-        /// 1-k: that a packet is lost in the good state.
-        lost_when_good: Probability,
-    },
-}
-
-/// What may wait for the rate, the packet being sent counted. A packet that finds nothing before it always may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// So many packets.
-    Packets(usize),
-    /// So many bytes, headers included.
-    Bytes(usize),
-}
-
-/// What one direction does to packets. The default does nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Time that each packet takes.
-    pub delay: Duration,
-    /// How much more or less than `delay`, evenly spread: what this makes overtake, overtakes.
-    pub jitter: Duration,
-    /// Bits a second, headers included.
-    pub rate: Option<NonZeroU64>,
-    /// The queue before `rate`.
-    pub limit: Limit,
-    /// Which packets are lost.
-    pub loss: Loss,
-    /// That a packet comes twice; each copy has a fate of its own.
-    pub duplicate: Probability,
-    /// That one bit of a packet is flipped.
-    pub corrupt: Probability,
-    /// That a packet skips the delay, and so overtakes.
-    pub reorder: Probability,
-    /// Of so many packets at most one is reordered: with `reorder` at 100 %, exactly the `gap`-th. 0 is 1.
-    pub gap: u32,
-    /// A black hole: larger packets are lost, and nobody is told.
-    pub mtu: Option<usize>,
-    /// All packets are lost for so long from when the settings are made.
-    pub down: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            delay: Duration::ZERO,
-            jitter: Duration::ZERO,
-            rate: None,
-            // netem's
-            limit: Limit::Packets(1000),
-            loss: Loss::None,
-            duplicate: Probability::NEVER,
-            corrupt: Probability::NEVER,
-            reorder: Probability::NEVER,
-            gap: 1,
-            mtu: None,
-            down: Duration::ZERO,
-        }
-    }
-}
 
 /// Which way packets go, as the engine sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,10 +66,44 @@ pub struct Counters {
 /// A link whose packets are impaired.
 pub struct Impair<L> {
     link: L,
-    outgoing: Lane,
-    incoming: Lane,
+    lanes: Lanes,
     /// Packets passed on to the link.
     passed: u64,
+    /// Of a link in memory: that nothing was to be done to packets from the start.
+    in_memory: bool,
+}
+
+/// Both directions.
+pub struct Lanes {
+    outgoing: Lane,
+    incoming: Lane,
+}
+
+impl Lanes {
+    /// Changes the settings of a direction. What is under way arrives as it would have.
+    pub fn set(&mut self, direction: Direction, settings: Settings, now: Instant) {
+        match direction {
+            Direction::Outgoing => self.outgoing.set(settings, now),
+            Direction::Incoming => self.incoming.set(settings, now),
+        }
+    }
+
+    /// What is done in a direction.
+    pub fn settings(&self, direction: Direction) -> Settings {
+        self.lane(direction).settings
+    }
+
+    /// What became of the packets so far.
+    pub fn counters(&self, direction: Direction) -> Counters {
+        self.lane(direction).counters
+    }
+
+    fn lane(&self, direction: Direction) -> &Lane {
+        match direction {
+            Direction::Outgoing => &self.outgoing,
+            Direction::Incoming => &self.incoming,
+        }
+    }
 }
 
 impl<L: Link> Impair<L> {
@@ -168,25 +111,20 @@ impl<L: Link> Impair<L> {
     pub fn new(link: L, outgoing: Settings, incoming: Settings, seed: u64, now: Instant) -> Impair<L> {
         // Two streams of one seed.
         let mut dice = Dice::new(seed, 0);
-        Impair {
-            link,
-            outgoing: Lane::new(outgoing, dice.next(), now),
-            incoming: Lane::new(incoming, dice.next(), now),
-            passed: 0,
-        }
+        let outgoing = Lane::new(outgoing, dice.next(), now);
+        let incoming = Lane::new(incoming, dice.next(), now);
+        let in_memory = outgoing.is_clear() && incoming.is_clear();
+        Impair { link, lanes: Lanes { outgoing, incoming }, passed: 0, in_memory }
     }
 
     /// Changes the settings of a direction. What is under way arrives as it would have.
     pub fn set(&mut self, direction: Direction, settings: Settings, now: Instant) {
-        self.lane(direction).set(settings, now);
+        self.lanes.set(direction, settings, now);
     }
 
     /// What became of the packets so far.
     pub fn counters(&self, direction: Direction) -> Counters {
-        match direction {
-            Direction::Outgoing => self.outgoing.counters,
-            Direction::Incoming => self.incoming.counters,
-        }
+        self.lanes.counters(direction)
     }
 
     /// The link inside.
@@ -194,16 +132,9 @@ impl<L: Link> Impair<L> {
         &mut self.link
     }
 
-    fn lane(&mut self, direction: Direction) -> &mut Lane {
-        match direction {
-            Direction::Outgoing => &mut self.outgoing,
-            Direction::Incoming => &mut self.incoming,
-        }
-    }
-
     /// Passes on what is due.
     fn flush(&mut self, now: Instant) {
-        while let Some(packet) = self.outgoing.due(now) {
+        while let Some(packet) = self.lanes.outgoing.due(now) {
             self.passed += 1;
             self.link.transmit(packet.as_slice().into(), now);
         }
@@ -212,21 +143,23 @@ impl<L: Link> Impair<L> {
 
 impl<L: Link> Link for Impair<L> {
     fn capabilities(&self) -> Capabilities {
-        self.link.capabilities()
+        // What impairment there is from the start is a network's, and has congestion; one that comes later is a trial.
+        let inner = self.link.capabilities();
+        Capabilities { in_memory: inner.in_memory && self.in_memory, ..inner }
     }
 
     fn receive(&mut self, now: Instant, take: &mut dyn FnMut(&[u8])) -> bool {
         self.flush(now);
-        if self.incoming.is_clear() {
+        if self.lanes.incoming.is_clear() {
             return self.link.receive(now, take);
         }
         let Capabilities { mtu, checksums, .. } = self.link.capabilities();
-        let Impair { link, incoming, .. } = self;
+        let Impair { link, lanes: Lanes { incoming, .. }, .. } = self;
         let mut put = |packet: &[u8]| {
             cut_coalesced(packet, mtu, checksums, &mut |packet| incoming.put(packet, checksums, now));
         };
         while link.receive(now, &mut put) {}
-        match self.incoming.due(now) {
+        match self.lanes.incoming.due(now) {
             Some(packet) => {
                 take(&packet);
                 true
@@ -236,12 +169,12 @@ impl<L: Link> Link for Impair<L> {
     }
 
     fn transmit(&mut self, packet: Outgoing<'_>, now: Instant) {
-        if self.outgoing.is_clear() {
+        if self.lanes.outgoing.is_clear() {
             self.passed += 1;
             return self.link.transmit(packet, now);
         }
         let checksums = self.link.capabilities().checksums;
-        cut(packet, checksums, &mut |packet| self.outgoing.put(packet, checksums, now));
+        cut(packet, checksums, &mut |packet| self.lanes.outgoing.put(packet, checksums, now));
         self.flush(now);
     }
 
@@ -250,22 +183,32 @@ impl<L: Link> Link for Impair<L> {
     }
 
     fn deadline(&mut self) -> Option<Instant> {
-        let held = [self.outgoing.next_due(), self.incoming.next_due(), self.link.deadline()];
+        let held = [self.lanes.outgoing.next_due(), self.lanes.incoming.next_due(), self.link.deadline()];
         held.into_iter().flatten().min()
     }
 
     fn busy(&self) -> bool {
-        !self.outgoing.held.is_empty() || self.link.busy()
+        !self.lanes.outgoing.held.is_empty() || self.link.busy()
     }
 
     fn progress(&self) -> u64 {
         self.link.progress().wrapping_add(self.passed)
+    }
+
+    fn addressing(&mut self) -> Option<Addressing> {
+        self.link.addressing()
+    }
+
+    fn impairment(&mut self) -> Option<&mut Lanes> {
+        Some(&mut self.lanes)
     }
 }
 
 /// One direction.
 struct Lane {
     settings: Settings,
+    /// Whether they do anything.
+    idle: bool,
     seed: u64,
     counters: Counters,
     /// The bad state of the Gilbert model.
@@ -284,6 +227,7 @@ impl Lane {
     fn new(settings: Settings, seed: u64, now: Instant) -> Lane {
         Lane {
             settings,
+            idle: settings == Settings::default(),
             seed,
             counters: Counters::default(),
             bad: false,
@@ -298,12 +242,13 @@ impl Lane {
 
     fn set(&mut self, settings: Settings, now: Instant) {
         self.settings = settings;
+        self.idle = settings == Settings::default();
         self.down_until = now + settings.down;
     }
 
     /// Nothing to do and nothing held: packets pass untouched, whole and uncounted.
     fn is_clear(&self) -> bool {
-        self.held.is_empty() && self.settings == Settings::default()
+        self.idle && self.held.is_empty()
     }
 
     fn put(&mut self, packet: Packet, checksums: bool, now: Instant) {
@@ -499,7 +444,7 @@ impl Dice {
     }
 
     fn roll(&mut self, probability: Probability) -> bool {
-        self.next() >> 32 < probability.0
+        probability.has(self.next() >> 32)
     }
 }
 

@@ -1,8 +1,10 @@
 //! Links carry IP packets between an engine and a network. Links nest: a wrapper is a link around a link.
 //! `nat`, the built-in one, needs an engine of its own and so lives above, in `crate::nat`.
 
+use crate::addressing::Addressing;
 use crate::time::Instant;
 use core::num::NonZeroU16;
+use impair::Lanes;
 use rustix::fd::BorrowedFd;
 
 pub mod capture;
@@ -115,6 +117,16 @@ pub trait Link: Send {
     fn progress(&self) -> u64 {
         0
     }
+
+    /// The stack's addresses, routes and name servers on it, once whenever the network has given others.
+    fn addressing(&mut self) -> Option<Addressing> {
+        None
+    }
+
+    /// What is done to its packets, where that can be changed.
+    fn impairment(&mut self) -> Option<&mut Lanes> {
+        None
+    }
 }
 
 impl<L: Link + ?Sized> Link for Box<L> {
@@ -144,6 +156,14 @@ impl<L: Link + ?Sized> Link for Box<L> {
 
     fn progress(&self) -> u64 {
         (**self).progress()
+    }
+
+    fn addressing(&mut self) -> Option<Addressing> {
+        (**self).addressing()
+    }
+
+    fn impairment(&mut self) -> Option<&mut Lanes> {
+        (**self).impairment()
     }
 }
 

@@ -40,6 +40,15 @@ impl InterfaceRequest {
     }
 }
 
+/// What a device carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// IP packets
+    Tun,
+    /// Ethernet frames
+    Tap,
+}
+
 /// A descriptor attached to a TUN device. The device goes with it, unless it was made to stay.
 pub struct Device {
     fd: Internal,
@@ -55,9 +64,13 @@ pub fn open() -> Result<Internal> {
 impl Device {
     /// TUNSETIFF: attaches to the device called `name`, which is made when there is none, or to a new one with a name
     /// that the kernel picks when `name` is empty. `headers` puts a `struct virtio_net_hdr` before each packet.
-    pub fn attach(clone: Internal, name: &str, headers: bool) -> Result<Device> {
+    pub fn attach(clone: Internal, kind: Kind, name: &str, headers: bool) -> Result<Device> {
+        let kind = match kind {
+            Kind::Tun => libc::IFF_TUN,
+            Kind::Tap => libc::IFF_TAP,
+        };
         let headers = if headers { libc::IFF_VNET_HDR } else { 0 };
-        let mut request = InterfaceRequest::new(name, libc::IFF_TUN | libc::IFF_NO_PI | headers)?;
+        let mut request = InterfaceRequest::new(name, kind | libc::IFF_NO_PI | headers)?;
         // SAFETY: TUNSETIFF reads and writes a `struct ifreq`, and this has its size and layout.
         let attach = unsafe { Updater::<{ libc::TUNSETIFF as Opcode }, InterfaceRequest>::new(&mut request) };
         // SAFETY: the opcode and its type are declared above; it touches no memory but the request's.

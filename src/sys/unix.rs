@@ -11,6 +11,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, sockopt,
 };
 use std::mem::MaybeUninit;
+use std::path::Path;
 
 /// A new, unconnected socket.
 pub fn socket(kind: SocketType, flags: SocketFlags) -> Result<Owned> {
@@ -122,6 +123,15 @@ pub fn connect(fd: impl AsFd, name: &[u8]) -> Result<(), Errno> {
     rustix::net::connect(fd, &SocketAddrUnix::new_abstract_name(name)?)
 }
 
+/// A stream socket that is connected to the one at `path`.
+pub fn connect_path(path: &Path) -> Result<Owned, Errno> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    rustix::net::connect(&socket, &address)?;
+    Ok(socket.into())
+}
+
 /// Connects to an abstract name without ever waiting, also when the socket is a blocking one.
 pub fn connect_at_once(fd: impl AsFd, name: &[u8]) -> Result<()> {
     let flags = rustix::fs::fcntl_getfl(&fd)?;
@@ -197,6 +207,12 @@ pub fn receive_from(fd: impl AsFd, buffer: &mut [u8], name: &[u8]) -> Result<(us
 /// Sends without waiting and without SIGPIPE.
 pub fn send(fd: impl AsFd, bytes: &[u8]) -> Result<usize, Errno> {
     rustix::net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+}
+
+/// Sends what stands in several parts, likewise.
+pub fn send_parts(fd: impl AsFd, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    rustix::net::sendmsg(fd, parts, &mut SendAncillaryBuffer::default(), flags)
 }
 
 /// Sends a byte of urgent data (MSG_OOB), likewise.

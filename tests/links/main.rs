@@ -10,6 +10,8 @@ mod namespace;
 #[path = "../programs/support/mod.rs"]
 mod support;
 
+mod frames;
+mod impair;
 mod rights;
 mod tun;
 mod world;

@@ -85,7 +85,7 @@ fn way_out_of_a_shared_host() {
 fn path_of_a_host() {
     let host = Host::start(&[]);
     let second = listen(tubesock(), &host.path).run().status(78);
-    assert!(second.stderr.contains("a host listens there already"), "{second}");
+    assert!(second.stderr.contains("somebody listens there already"), "{second}");
     let Host { directory, path, running } = host;
     drop(running);
     assert!(path.symlink_metadata().is_ok(), "killed, it leaves its socket behind");

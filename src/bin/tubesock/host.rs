@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use crate::settings::SettingFlags;
+use rustix::net::SocketType;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,8 @@ pub(crate) fn serve(settings: &SettingFlags, path: &Path) -> Result<ExitCode, Fa
     settings.prepare_files(&config)?;
     descriptors::claim_process();
     let awaited = Awaited::block(&ENDS);
-    let entrance = Entrance::make(&path).map_err(|problem| setting(format!("--listen {problem}")))?;
+    let entrance =
+        Entrance::make(&path, SocketType::DGRAM).map_err(|problem| setting(format!("--listen {problem}")))?;
     let host = host::serve(&config).map_err(setting)?;
     host.open_entrance(&entrance)
         .map_err(|error| Failure::new(1, format!("the host cannot listen: {error}")))?;

@@ -7,6 +7,7 @@ mod guardian;
 mod host;
 mod image;
 mod ladder;
+mod link;
 mod machine;
 mod page;
 mod preload;
@@ -16,6 +17,7 @@ mod run;
 mod settings;
 mod ss;
 mod strict;
+mod switch;
 
 use clap::{Parser, Subcommand};
 use settings::SettingFlags;
@@ -95,6 +97,26 @@ enum Command {
     /// see who does.
     #[command(args_override_self = true, after_help = "Example: tubesock ss -tunap")]
     Ss(ss::Arguments),
+    /// Shows and changes what a running host does to the packets of its link.
+    ///
+    /// WORDS are those of --impair, in the words of tc-netem(8); 'none' ends it. Without any it shows what is done, and what
+    /// became of the packets. The host is the one that TUBESOCK_HOST names, or that of the process PID; else the only one of yours.
+    #[command(
+        override_usage = "tubesock link [--pid PID] [WORDS]...",
+        after_help = "Example: tubesock link loss 100%\nExample: tubesock link out delay 20ms in down 5s\nExample: tubesock link none"
+    )]
+    Link(link::Arguments),
+    /// Runs a switch: what connects to PATH forms a network.
+    ///
+    /// `tubesock run --link stream:PATH` does, with an --address for each; and QEMU's `-netdev stream`, and whatever else sends
+    /// Ethernet frames, each behind its length in four bytes. Who may write to PATH may connect; umask(2) sets that.
+    #[command(
+        after_help = "Example: tubesock switch /tmp/switch & tubesock run --link stream:/tmp/switch --address 10.0.0.1/24 -- …"
+    )]
+    Switch {
+        /// Where the switch is found: a socket is made here, and removed at the end.
+        path: PathBuf,
+    },
 }
 
 /// Why there is no result, as a sentence, and the exit status.
@@ -125,6 +147,8 @@ fn main() -> ExitCode {
         Command::Host { settings, listen } => host::serve(&settings, &listen),
         Command::Doctor { settings, program } => doctor::show(&settings, program.as_ref()),
         Command::Ss(arguments) => ss::show(&arguments),
+        Command::Link(arguments) => link::change(&arguments),
+        Command::Switch { path } => switch::serve(&path),
         Command::Demo { settings } => demo::show(&settings).map(|()| ExitCode::SUCCESS),
     };
     match result {

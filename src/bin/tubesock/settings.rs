@@ -6,6 +6,8 @@ use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
 use std::ffi::OsString;
 use tubesock::config::{Config, SETTINGS, Setting, Trace};
 
+const CONFIG_VARIABLE: &str = "TUBESOCK_CONFIG";
+
 /// The flags that were given, with their values.
 #[derive(Debug, Default)]
 pub(crate) struct SettingFlags(Vec<(&'static Setting, Vec<OsString>)>);
@@ -18,8 +20,15 @@ impl SettingFlags {
     }
 
     fn over(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Config, String> {
-        let mut config = Config::from_environment(environment)?;
-        for (setting, values) in &self.0 {
+        // The file says least, whoever names it.
+        let (file, flags): (Vec<_>, Vec<_>) =
+            self.0.iter().partition(|(setting, _)| setting.variable == CONFIG_VARIABLE);
+        let file: Vec<_> = file.iter().flat_map(|(_, values)| values).cloned().collect();
+        let replaced = !file.is_empty();
+        let rest = environment.into_iter().filter(|(name, _)| !replaced || name != CONFIG_VARIABLE);
+        let named = file.into_iter().map(|file| (CONFIG_VARIABLE.into(), file));
+        let mut config = Config::from_environment(rest.chain(named))?;
+        for (setting, values) in flags {
             config.apply_flag(setting, values)?;
         }
         let trace = config.trace.as_mut().and_then(Trace::file_mut);
@@ -120,6 +129,23 @@ mod tests {
     fn files_become_absolute() {
         let config = parse(&["--capture", "x.pcapng"]).over([]).expect("good values");
         assert!(config.capture.is_some_and(|file| file.is_absolute() && file.ends_with("x.pcapng")));
+    }
+
+    #[test]
+    fn a_file_says_least() {
+        let file = std::env::temp_dir().join(format!("tubesock-settings-{}.toml", std::process::id()));
+        std::fs::write(&file, "mtu = 1400\nlog = 'debug'\ntrace = '/t'\n")
+            .expect("a directory for temporary files");
+        let name = file.to_str().expect("an ASCII name");
+        let environment =
+            [("TUBESOCK_MTU", "1300"), ("TUBESOCK_LOG", "off"), ("TUBESOCK_CONFIG", "/missing")];
+        let environment = environment.map(|(name, value)| (name.into(), value.into()));
+        let config = parse(&["--config", name, "--log", "info"]).over(environment).expect("good values");
+        assert_eq!((config.mtu, config.log), (Some(1300), tubesock::config::LogLevel::Info));
+        assert_eq!(config.trace, Some("/t".into()));
+        std::fs::remove_file(&file).expect("it is ours");
+        let missing = parse(&["--config", name]).over([]).expect_err("it is gone");
+        assert!(missing.starts_with("TUBESOCK_CONFIG '") && missing.contains("No such file"), "{missing}");
     }
 
     #[test]

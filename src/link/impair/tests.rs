@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::link::pair::{Pair, PairEnd};
+use core::num::NonZeroU64;
 
 const CHECKED: Capabilities = Capabilities { mtu: 2000, checksums: true, segmentation: 0, in_memory: false };
 const PACKETS: u64 = 40_000;
@@ -325,7 +326,7 @@ fn memory_is_bounded() {
     for _ in 0..HELD_BYTES_MAX / 2000 + 1000 {
         path.near.transmit([0; 2000].as_slice().into(), path.now);
     }
-    assert!(path.near.outgoing.held_bytes <= HELD_BYTES_MAX);
+    assert!(path.near.lanes.outgoing.held_bytes <= HELD_BYTES_MAX);
     assert!(path.counters().overflowed >= 999);
 }
 

@@ -8,10 +8,11 @@
 //! One descriptor, one queue. The MTU is read once: a device whose MTU changes is to be opened again.
 #![forbid(unsafe_code)]
 
+pub(crate) mod attach;
 mod offload;
 
 use super::{Capabilities, Link, Outgoing};
-use crate::sys::tun::{self, Device};
+use crate::sys::tun::{Device, Kind};
 use crate::time::Instant;
 use offload::Copied;
 use rustix::fd::{AsFd, BorrowedFd};
@@ -64,24 +65,13 @@ impl Tun {
     }
 
     fn attach(name: &str, offload: bool) -> Result<Tun, String> {
-        let failed = |what: &str, errno, why| complaint(name, what, errno, why);
-        if name.len() > tun::NAME_MAX || name.contains(['/', ' ', '%']) {
-            return Err(format!(
-                "--link tun:{name}: no name of an interface: at most 15 bytes, without / % and space"
-            ));
-        }
-        let clone = tun::open().map_err(|errno| {
-            failed(&format!("cannot open {}", tun::CLONE_DEVICE), errno, why_not_open(errno))
-        })?;
-        let device = Device::attach(clone, name, offload)
-            .map_err(|errno| failed("cannot attach to the device", errno, why_not_attached(errno)))?;
+        let (device, mtu) = attach::open(Kind::Tun, name, offload)?;
         if offload {
             device.set_offload(FEATURES).map_err(|errno| {
-                failed("cannot turn on offloads", errno, "the kernel is too old for TUN_F_TSO6")
+                let why = "the kernel is too old for TUN_F_TSO6";
+                attach::complaint(Kind::Tun, name, "cannot turn on offloads", errno, why)
             })?;
         }
-        let mtu =
-            device.mtu().map_err(|errno| failed("cannot read the MTU", errno, "has the device gone?"))?;
         let front = offload.then(Vec::new);
         let buffer = vec![0; offload::HEADER + PACKET_MAX];
         Ok(Tun {
@@ -176,46 +166,6 @@ impl Link for Tun {
 
     fn wake(&self) -> Option<BorrowedFd<'_>> {
         Some(self.device.as_fd())
-    }
-}
-
-fn complaint(name: &str, what: &str, errno: Errno, why: &str) -> String {
-    let number = errno.raw_os_error();
-    let errno = match errno {
-        Errno::ACCESS => "EACCES".into(),
-        Errno::PERM => "EPERM".into(),
-        Errno::NOENT => "ENOENT".into(),
-        Errno::NODEV => "ENODEV".into(),
-        Errno::NXIO => "ENXIO".into(),
-        Errno::BUSY => "EBUSY".into(),
-        Errno::INVAL => "EINVAL".into(),
-        _ => std::io::Error::from_raw_os_error(number).to_string(),
-    };
-    format!("--link tun:{name}: {what} ({errno}): {why}")
-}
-
-fn why_not_open(errno: Errno) -> &'static str {
-    match errno {
-        Errno::ACCESS | Errno::PERM => {
-            "its mode or this container forbids it, though it is usually open to all (mode 0666); make it so, or use --link nat"
-        }
-        Errno::NOENT | Errno::NODEV | Errno::NXIO => {
-            "this machine or container has no TUN devices; try `modprobe tun`, give the container the device, or use --link nat"
-        }
-        _ => "the kernel gives no other reason",
-    }
-}
-
-fn why_not_attached(errno: Errno) -> &'static str {
-    match errno {
-        Errno::PERM | Errno::ACCESS => {
-            "only root may make or take it; root can make one for you: `ip tuntap add NAME mode tun user YOU`"
-        }
-        Errno::BUSY => "another process is attached to it",
-        Errno::INVAL => {
-            "there is an interface of that name which is no TUN device, or one with several queues"
-        }
-        _ => "the kernel gives no other reason",
     }
 }
 

@@ -3,7 +3,7 @@
 //! A host has the addresses, the states and its own queues (`host::table`). The rest is the kernel's: what waits in the
 //! AF_UNIX sockets behind the descriptors, which descriptors those are, and which hosts there are (`kernel`).
 
-mod kernel;
+pub(crate) mod kernel;
 mod report;
 mod tcp;
 
@@ -139,7 +139,7 @@ fn all(hosts: Vec<Token>) -> Result<Vec<Table>, Failure> {
     Ok(tables)
 }
 
-fn problem(error: Error) -> String {
+pub(crate) fn problem(error: Error) -> String {
     match error {
         Error::PermissionDenied => "the host is another user's".into(),
         Error::Kernel(libc::ENETDOWN) => "the host has ended, or runs in another network namespace".into(),

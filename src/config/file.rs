@@ -1,0 +1,99 @@
+//! The settings of a file (`--config`), in TOML: each by its flag without the dashes, several as an array.
+//!
+//! ```toml
+//! link = "tun:tube"
+//! address = ["192.0.2.15/24", "2001:db8::15/64"]
+//! mtu = 1400
+//! strict = true
+//! ```
+#![forbid(unsafe_code)]
+
+use super::settings::Field;
+use super::{Config, SETTINGS};
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use toml::{Table, Value};
+
+impl Config {
+    /// Takes the settings of the file at `path`.
+    pub(super) fn apply_file(&mut self, path: &OsStr) -> Result<(), String> {
+        let shown = Path::new(path).display();
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        self.apply_text(&text).map_err(|problem| format!("{shown}: {problem}"))
+    }
+
+    fn apply_text(&mut self, text: &str) -> Result<(), String> {
+        let table: Table =
+            text.parse().map_err(|error: toml::de::Error| error.to_string().trim().to_owned())?;
+        for (name, value) in table {
+            let named = |setting: &&super::Setting| setting.flag.strip_prefix("--") == Some(&name);
+            let setting = SETTINGS.iter().find(named).filter(|setting| setting.field != Field::Config);
+            let setting = setting.ok_or_else(|| format!("'{name}': there is no such setting"))?;
+            let values = values(&value, setting.separator.is_some()).ok_or_else(|| {
+                let several = if setting.separator.is_some() { ", or an array of them" } else { "" };
+                format!("'{name}': write a string, a whole number, or true or false{several}")
+            })?;
+            self.apply(setting, &name, &values)?;
+        }
+        Ok(())
+    }
+}
+
+/// As the flag would have them.
+fn values(value: &Value, several: bool) -> Option<Vec<OsString>> {
+    match value {
+        Value::Array(items) if several => items.iter().map(one).collect(),
+        value => one(value).map(|value| vec![value]),
+    }
+}
+
+fn one(value: &Value) -> Option<OsString> {
+    match value {
+        Value::String(text) => Some(text.into()),
+        Value::Integer(number) => Some(number.to_string().into()),
+        Value::Boolean(on) => Some(if *on { "1" } else { "0" }.into()),
+        Value::Float(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LinkChoice;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let mut config = Config::default();
+        config.apply_text(text).map(|()| config)
+    }
+
+    #[test]
+    fn settings_by_the_names_of_their_flags() {
+        let text = "# shared\nlink = 'tun:tube'\naddress = ['192.0.2.15/24', '2001:db8::15/64']\nmtu = 1400\n\
+                    strict = true\nroute = '10.0.0.0/8,192.0.2.1'\n";
+        let config = read(text).expect("good values");
+        assert_eq!(config.link, LinkChoice::Tun("tube".into()));
+        assert_eq!(
+            (config.address.len(), config.mtu, config.strict, config.route.len()),
+            (2, Some(1400), true, 1)
+        );
+    }
+
+    #[test]
+    fn what_is_no_file_of_settings() {
+        for (text, expected) in [
+            ("lnik = 'nat'", "'lnik': there is no such setting"),
+            ("config = 'other'", "'config': there is no such setting"),
+            ("mtu = 1.5", "'mtu': write a string, a whole number, or true or false"),
+            ("mtu = [1500]", "'mtu': write a string"),
+            (
+                "address = [1.5]",
+                "'address': write a string, a whole number, or true or false, or an array of them",
+            ),
+            ("mtu = 9", "mtu '9': no size of a packet"),
+            ("mtu", "TOML parse error at line 1"),
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(error.starts_with(expected), "{text}: {error}");
+        }
+    }
+}

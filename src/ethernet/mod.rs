@@ -1,0 +1,112 @@
+//! The link on a link of Ethernet frames: to whom on it a packet goes. The station with its addresses, neighbours and the
+//! protocols that keep them (`station`) is sans-IO; what carries the frames is a `Frames`: a TAP device, or a stream of them.
+//!
+//! ```text
+//!   engine ── IP packets ──► next hop ──► neighbours ──► frame ──► Frames: tap, stream
+//!      ▲                                  │      ▲
+//!      └── IP packets, or ICMP: ◄─────────┘      └── arp, ndp: solicitations, advertisements ◄── Frames
+//!          the neighbour does not answer
+//! ```
+//!
+//! Limits: no VLAN tags; no offloads, every frame is as the network sees it.
+
+mod arp;
+mod dhcp;
+mod frame;
+mod ndp;
+mod neighbours;
+mod slaac;
+mod station;
+pub mod stream;
+pub mod switch;
+pub mod tap;
+
+pub use frame::{Mac, UNTAGGED_MTU};
+pub use station::Station;
+
+use crate::addressing::Addressing;
+use crate::link::{Capabilities, Link, Outgoing};
+use crate::time::Instant;
+use rustix::fd::BorrowedFd;
+
+/// Carries Ethernet frames. As with `Link`, input and output happen inside these calls, which never block.
+pub trait Frames: Send {
+    /// Largest IP packet in a frame, in bytes.
+    fn mtu(&self) -> usize;
+
+    /// Gives the next frame from the network to `take`; false when there is none.
+    fn receive(&mut self, take: &mut dyn FnMut(&[u8])) -> bool;
+
+    /// Takes a frame for the network, in parts. What there is no room for is dropped.
+    fn transmit(&mut self, parts: [&[u8]; 4]);
+
+    /// A descriptor that polls readable when `receive` should be called again.
+    fn wake(&self) -> BorrowedFd<'_>;
+
+    /// Whether frames that were taken have not left yet.
+    fn busy(&self) -> bool {
+        false
+    }
+}
+
+/// A station on a network of frames.
+pub struct Ethernet<F> {
+    frames: F,
+    station: Station,
+}
+
+impl<F: Frames> Ethernet<F> {
+    /// Puts `station` on the network.
+    pub fn new(frames: F, station: Station) -> Ethernet<F> {
+        Ethernet { frames, station }
+    }
+
+    /// Sends what the station has to say for itself.
+    fn flush(&mut self, now: Instant) {
+        self.station.expire(now);
+        while let Some(frame) = self.station.frame() {
+            self.frames.transmit([&frame, &[], &[], &[]]);
+        }
+    }
+}
+
+impl<F: Frames> Link for Ethernet<F> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { mtu: self.frames.mtu(), checksums: true, segmentation: 0, in_memory: false }
+    }
+
+    fn receive(&mut self, now: Instant, take: &mut dyn FnMut(&[u8])) -> bool {
+        let Ethernet { frames, station } = self;
+        let received = frames.receive(&mut |frame| station.receive(frame, now, take));
+        self.flush(now);
+        if let Some(packet) = self.station.packet() {
+            take(&packet);
+            return true;
+        }
+        received
+    }
+
+    fn transmit(&mut self, packet: Outgoing<'_>, now: Instant) {
+        if let Some(header) = self.station.transmit(&packet, now) {
+            let [first, second] = packet.payload;
+            self.frames.transmit([&header, packet.headers, first, second]);
+        }
+        self.flush(now);
+    }
+
+    fn wake(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.frames.wake())
+    }
+
+    fn deadline(&mut self) -> Option<Instant> {
+        self.station.deadline()
+    }
+
+    fn busy(&self) -> bool {
+        self.frames.busy() || self.station.waits()
+    }
+
+    fn addressing(&mut self) -> Option<Addressing> {
+        self.station.changed()
+    }
+}

@@ -1,0 +1,469 @@
+//! A station on an Ethernet network: its addresses, and whom it knows. Sans-IO: frames and packets go in, frames and packets
+//! come out.
+#![forbid(unsafe_code)]
+
+use super::arp;
+use super::dhcp::{self, Client};
+use super::frame::{self, Frame, HEADER, Mac};
+use super::ndp;
+use super::neighbours::{Due, Neighbours};
+use super::slaac::Advertised;
+use crate::addressing::{Addressing, Cidr, Route, next_hop};
+use crate::icmp::{self, Unreachable};
+use crate::ip::{self, Protocol};
+use crate::link::{Outgoing, Packet};
+use crate::time::Instant;
+use crate::udp;
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// A station.
+#[derive(Debug)]
+pub struct Station {
+    mac: Mac,
+    addressing: Addressing,
+    /// Where its addresses come from, when they are not given.
+    automatic: Option<Automatic>,
+    /// The addressing is another one than was last asked for.
+    changed: bool,
+    neighbours: Neighbours,
+    /// Frames that it has to send.
+    frames: VecDeque<Vec<u8>>,
+    /// Packets that it has for the engine.
+    packets: VecDeque<Packet>,
+}
+
+/// DHCP for IPv4, routers' advertisements for IPv6.
+#[derive(Debug)]
+struct Automatic {
+    dhcp: Client,
+    advertised: Advertised,
+    /// Routes and name servers that hold whatever is advertised.
+    given: Addressing,
+}
+
+impl Automatic {
+    fn addressing(&self) -> Addressing {
+        let lease = self.dhcp.lease();
+        let servers = lease.map(|lease| lease.name_servers.clone()).unwrap_or_default();
+        let routers = lease.and_then(|lease| lease.router).map(|router| Route::by(router.into()));
+        let or = |given: &Vec<IpAddr>, found| if given.is_empty() { found } else { given.clone() };
+        let found = servers.into_iter().map(IpAddr::from).chain(self.advertised.name_servers()).collect();
+        let routes = match self.given.routes.is_empty() {
+            true => routers.into_iter().chain(self.advertised.routes()).collect(),
+            false => self.given.routes.clone(),
+        };
+        Addressing {
+            addresses: lease
+                .map(|lease| lease.address)
+                .into_iter()
+                .chain(self.advertised.addresses())
+                .collect(),
+            routes,
+            name_servers: or(&self.given.name_servers, found),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.advertised.deadline().into_iter().chain([self.dhcp.deadline()]).min()
+    }
+}
+
+impl Station {
+    /// A station that asks for its addresses, and for routes and name servers where none are `given`.
+    pub fn automatic(mac: Mac, given: Addressing, transaction: u32, now: Instant) -> Station {
+        let dhcp = Client::new(mac, transaction, now);
+        let advertised = Advertised::new(link_local(mac), now);
+        let mut station = Station::new(mac, Addressing::default());
+        station.automatic = Some(Automatic { dhcp, advertised, given });
+        station.readdress();
+        station
+    }
+
+    /// A station with these addresses, and one of the link besides (RFC 4862 5.3).
+    pub fn new(mac: Mac, mut addressing: Addressing) -> Station {
+        let own = Cidr::new(link_local(mac).into(), 64);
+        addressing.addresses.push(own);
+        Station {
+            mac,
+            addressing,
+            automatic: None,
+            changed: false,
+            neighbours: Neighbours::default(),
+            frames: VecDeque::new(),
+            packets: VecDeque::new(),
+        }
+    }
+
+    /// Its addresses, routes and name servers.
+    pub fn addressing(&self) -> &Addressing {
+        &self.addressing
+    }
+
+    /// The same, once whenever it has changed.
+    pub(super) fn changed(&mut self) -> Option<Addressing> {
+        core::mem::take(&mut self.changed).then(|| self.addressing.clone())
+    }
+
+    /// Takes over what was found out.
+    fn readdress(&mut self) {
+        if let Some(automatic) = &self.automatic {
+            self.addressing = automatic.addressing();
+            self.addressing.addresses.push(Cidr::new(link_local(self.mac).into(), 64));
+            self.changed = true;
+        }
+    }
+
+    /// The next frame that it has to send.
+    pub(super) fn frame(&mut self) -> Option<Vec<u8>> {
+        self.frames.pop_front()
+    }
+
+    /// The next packet that it made for the engine.
+    pub(super) fn packet(&mut self) -> Option<Packet> {
+        self.packets.pop_front()
+    }
+
+    /// Whether packets wait for their neighbours to answer.
+    pub(super) fn waits(&self) -> bool {
+        self.neighbours.waits()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let pending = !self.frames.is_empty() || !self.packets.is_empty();
+        let automatic = self.automatic.as_ref().and_then(Automatic::deadline);
+        if pending {
+            Some(Instant::ZERO)
+        } else {
+            self.neighbours.deadline().into_iter().chain(automatic).min()
+        }
+    }
+
+    /// The header of the frame in which a packet goes; None when it waits until its neighbour is known, or has no way to go.
+    pub(super) fn transmit(&mut self, packet: &Outgoing<'_>, now: Instant) -> Option<[u8; HEADER]> {
+        let to = destination(packet.headers)?;
+        let kind = if to.is_ipv4() { frame::IPV4 } else { frame::IPV6 };
+        let header = |mac| Some(frame::header(mac, self.mac, kind));
+        if to.is_multicast() {
+            return header(Mac::of_group(to));
+        }
+        if self.is_broadcast(to) {
+            return header(Mac::BROADCAST);
+        }
+        let hop = next_hop(&self.addressing.addresses, &self.addressing.routes, to)?;
+        match self.neighbours.find(hop, now) {
+            Some(mac) => header(mac),
+            None => {
+                self.neighbours.hold(hop, packet.to_packet());
+                None
+            }
+        }
+    }
+
+    fn is_broadcast(&self, to: IpAddr) -> bool {
+        let IpAddr::V4(to) = to else { return false };
+        let mut own = self.addressing.addresses.iter();
+        to.is_broadcast() || own.any(|own| ip::subnet_broadcast(own.address, own.bits) == Some(to))
+    }
+
+    /// Takes a frame; gives the packet in it to `take` if there is one for the engine.
+    pub(super) fn receive(&mut self, bytes: &[u8], now: Instant, take: &mut dyn FnMut(&[u8])) {
+        let Some(frame) = frame::open(bytes) else { return };
+        if (frame.to != self.mac && !frame.to.is_group()) || frame.from.is_group() || frame.from == self.mac {
+            return;
+        }
+        match frame.kind {
+            frame::ARP => self.take_arp(&frame, now),
+            frame::IPV6 if ndp::is_one(frame.payload) => self.take_ndp(&frame, now),
+            frame::IPV4 if self.take_dhcp(frame::without_padding(frame.payload), now) => {}
+            frame::IPV4 | frame::IPV6 => take(frame::without_padding(frame.payload)),
+            _ => {}
+        }
+    }
+
+    /// RFC 826: who is known is noted, and who asks for us is answered, and noted.
+    fn take_arp(&mut self, frame: &Frame<'_>, now: Instant) {
+        let Some(message) = arp::parse(frame.payload) else { return };
+        let (mac, address) = message.from;
+        let for_us = self.has(message.target.into());
+        // One without an address of its own only looks whether ours is taken (RFC 5227).
+        if !address.is_unspecified() && !self.has(address.into()) {
+            self.learn(address.into(), mac, for_us, now);
+        }
+        if message.asks && for_us {
+            self.frames.push_back(arp::reply((self.mac, message.target), (mac, address)));
+        }
+    }
+
+    fn take_ndp(&mut self, frame: &Frame<'_>, now: Instant) {
+        match ndp::parse(frame::without_padding(frame.payload)) {
+            Some(ndp::Message::Solicitation { from, mac, target }) if self.has(target.into()) => {
+                if let Some(mac) = mac {
+                    self.learn(from.into(), mac, true, now);
+                }
+                let to = (mac.unwrap_or(frame.from), from);
+                self.frames.push_back(ndp::advertisement(self.mac, target, to));
+            }
+            Some(ndp::Message::Advertisement { target, mac }) if !self.has(target.into()) => {
+                self.learn(target.into(), mac.unwrap_or(frame.from), false, now);
+            }
+            Some(ndp::Message::Router(advertisement)) => {
+                self.learn(advertisement.from.into(), advertisement.mac.unwrap_or(frame.from), true, now);
+                let automatic = self.automatic.as_mut();
+                if automatic.is_some_and(|automatic| automatic.advertised.take(&advertisement, now)) {
+                    self.readdress();
+                }
+            }
+            Some(ndp::Message::Solicitation { .. } | ndp::Message::Advertisement { .. }) | None => {}
+        }
+    }
+
+    /// Whether it was for the client of DHCP, whose port no program has.
+    fn take_dhcp(&mut self, packet: &[u8], now: Instant) -> bool {
+        let Some(automatic) = &mut self.automatic else { return false };
+        let datagram = ip::parse(packet, true).ok().filter(|header| header.protocol == Protocol::Udp);
+        let datagram = datagram.and_then(|header| udp::parse(packet, &header, true).ok());
+        let Some(datagram) = datagram.filter(|datagram| datagram.destination.port() == dhcp::CLIENT) else {
+            return false;
+        };
+        if automatic.dhcp.take(packet.get(datagram.payload).unwrap_or_default(), now) {
+            self.readdress();
+        }
+        true
+    }
+
+    fn has(&self, address: IpAddr) -> bool {
+        self.addressing.addresses.iter().any(|own| own.address == address)
+    }
+
+    fn learn(&mut self, address: IpAddr, mac: Mac, unasked: bool, now: Instant) {
+        let kind = if address.is_ipv4() { frame::IPV4 } else { frame::IPV6 };
+        for packet in self.neighbours.learn(address, mac, unasked, now) {
+            self.frames.push_back([&frame::header(mac, self.mac, kind)[..], &packet].concat());
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.expire_automatic(now);
+        while let Some(due) = self.neighbours.expire(now) {
+            match due {
+                Due::Ask(address, last) => self.ask(address, last),
+                Due::Failed(address, packets) => {
+                    packets.iter().for_each(|packet| self.fail(address, packet));
+                }
+            }
+        }
+    }
+
+    fn expire_automatic(&mut self, now: Instant) {
+        let (mac, own) = (self.mac, link_local(self.mac));
+        let Some(automatic) = &mut self.automatic else { return };
+        if automatic.advertised.must_solicit(now) {
+            self.frames.push_back(ndp::router_solicitation((mac, own)));
+        }
+        let leased = automatic.dhcp.lease().is_some();
+        if let Some(message) = automatic.dhcp.expire(now) {
+            let source = match automatic.dhcp.lease().map(|lease| lease.address.address) {
+                Some(IpAddr::V4(own)) => own,
+                _ => Ipv4Addr::UNSPECIFIED,
+            };
+            let from = SocketAddr::new(source.into(), dhcp::CLIENT);
+            let to = SocketAddr::new(Ipv4Addr::BROADCAST.into(), dhcp::SERVER);
+            let packet = udp::build(from, to, &message, true);
+            self.frames.push_back([&frame::header(Mac::BROADCAST, mac, frame::IPV4)[..], &packet].concat());
+        }
+        let ended = leased && automatic.dhcp.lease().is_none();
+        if automatic.advertised.expire(now) || ended {
+            self.readdress();
+        }
+    }
+
+    fn ask(&mut self, address: IpAddr, last: Option<Mac>) {
+        let frame = match address {
+            IpAddr::V4(target) => match self.source_v4(target) {
+                Some(own) => arp::request((self.mac, own), target, last),
+                None => return,
+            },
+            IpAddr::V6(target) => ndp::solicitation((self.mac, self.source_v6(target)), target, last),
+        };
+        self.frames.push_back(frame);
+    }
+
+    /// Our address on the network of `target`, or any.
+    fn source_v4(&self, target: Ipv4Addr) -> Option<Ipv4Addr> {
+        let own = self.addressing.addresses.iter().filter(|own| own.address.is_ipv4());
+        let best = own.max_by_key(|own| own.contains(target.into()))?;
+        if let IpAddr::V4(address) = best.address { Some(address) } else { None }
+    }
+
+    fn source_v6(&self, target: Ipv6Addr) -> Ipv6Addr {
+        let near = self.addressing.addresses.iter().find(|own| own.contains(target.into()));
+        match near.map(|own| own.address) {
+            Some(IpAddr::V6(address)) => address,
+            _ => link_local(self.mac),
+        }
+    }
+
+    /// What Linux tells its own sockets: the host cannot be reached, says the place where it should have been.
+    fn fail(&mut self, hop: IpAddr, packet: &[u8]) {
+        let Some(source) = source(packet) else { return };
+        let cause = Unreachable::Host.cause(hop.is_ipv4());
+        self.packets.push_back(icmp::error(cause, hop, source, packet, true));
+    }
+}
+
+/// fe80:: and the station's address (RFC 4291, appendix A).
+fn link_local(mac: Mac) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac.0;
+    let [high, middle, low] = [[a ^ 2, b], [0xfe, d], [e, f]].map(u16::from_be_bytes);
+    Ipv6Addr::new(0xfe80, 0, 0, 0, high, u16::from_be_bytes([c, 0xff]), middle, low)
+}
+
+fn destination(packet: &[u8]) -> Option<IpAddr> {
+    address(packet, 16, 24)
+}
+
+fn source(packet: &[u8]) -> Option<IpAddr> {
+    address(packet, 12, 8)
+}
+
+/// The address that lies at one place in a header of IPv4 and at another in one of IPv6.
+fn address(packet: &[u8], at_v4: usize, at_v6: usize) -> Option<IpAddr> {
+    match packet.first()? >> 4 {
+        4 => Some(IpAddr::from(*packet.get(at_v4..)?.first_chunk::<4>()?)),
+        6 => Some(IpAddr::from(*packet.get(at_v6..)?.first_chunk::<16>()?)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ip::Protocol;
+
+    /// Two stations, and the frames between them.
+    struct Network {
+        stations: [Station; 2],
+        arrived: [Vec<Packet>; 2],
+    }
+
+    fn addressing(addresses: &[&str], routes: &[&str]) -> Addressing {
+        Addressing {
+            addresses: addresses.iter().map(|own| own.parse().expect("an address")).collect(),
+            routes: routes.iter().map(|route| route.parse().expect("a route")).collect(),
+            name_servers: Vec::new(),
+        }
+    }
+
+    impl Network {
+        fn new() -> Network {
+            let one = addressing(&["192.0.2.1/24", "2001:db8::1/64"], &[]);
+            let two = addressing(&["192.0.2.2/24", "2001:db8::2/64"], &["0.0.0.0/0,192.0.2.1"]);
+            let stations =
+                [Station::new(Mac([2, 0, 0, 0, 0, 1]), one), Station::new(Mac([2, 0, 0, 0, 0, 2]), two)];
+            Network { stations, arrived: [Vec::new(), Vec::new()] }
+        }
+
+        fn send(&mut self, from: usize, to: &str, now: Instant) {
+            let to: IpAddr = to.parse().expect("an address");
+            let own = self.stations[from].addressing.addresses.iter();
+            let source = own.map(|own| own.address).find(|own| own.is_ipv4() == to.is_ipv4()).expect("both");
+            let packet = ip::build(source, to, Protocol::Udp, 8, true);
+            if let Some(header) = self.stations[from].transmit(&packet[..].into(), now) {
+                self.carry(1 - from, &[&header[..], &packet].concat(), now);
+            }
+            self.step(now);
+        }
+
+        fn carry(&mut self, to: usize, frame: &[u8], now: Instant) {
+            let mut padded = frame.to_vec();
+            padded.resize(frame.len().max(60), 0);
+            let Network { stations, arrived } = self;
+            stations[to].receive(&padded, now, &mut |packet| arrived[to].push(packet.to_vec()));
+        }
+
+        fn step(&mut self, now: Instant) {
+            for _ in 0..8 {
+                for from in 0..2 {
+                    self.stations[from].expire(now);
+                    while let Some(frame) = self.stations[from].frame() {
+                        self.carry(1 - from, &frame, now);
+                    }
+                }
+            }
+        }
+    }
+
+    const NOW: Instant = Instant::from_micros(1_000_000);
+
+    #[test]
+    fn packets_find_their_way() {
+        for to in ["192.0.2.1", "2001:db8::1", "203.0.113.9", "192.0.2.255", "224.0.0.1", "ff02::1"] {
+            let mut network = Network::new();
+            network.send(1, to, NOW);
+            network.send(1, to, NOW);
+            assert_eq!(network.arrived[0].len(), 2, "{to}");
+            assert!(network.arrived[0].iter().all(|packet| ip::parse(packet, true).is_ok()), "{to}");
+            assert!(network.arrived[1].is_empty());
+        }
+    }
+
+    #[test]
+    fn who_was_asked_knows_who_asked() {
+        let mut network = Network::new();
+        network.send(1, "192.0.2.1", NOW);
+        let answer = ip::build([192, 0, 2, 1].into(), [192, 0, 2, 2].into(), Protocol::Udp, 8, true);
+        assert!(network.stations[0].transmit(&answer[..].into(), NOW).is_some());
+    }
+
+    #[test]
+    fn silence_is_an_error_of_the_hosts() {
+        for to in ["192.0.2.77", "2001:db8::77"] {
+            let mut network = Network::new();
+            for second in 0..4 {
+                let now = Instant::from_micros(1_000_000 * (second + 1));
+                if second == 0 {
+                    network.send(1, to, now);
+                }
+                assert!(network.stations[1].packet().is_none(), "{second}");
+                network.step(now);
+            }
+            let packet = network.stations[1].packet().expect("an error");
+            let header = ip::parse(&packet, true).expect("a good packet");
+            let message = icmp::parse(&packet, &header, true).expect("a good message");
+            let Some(icmp::Message::Error(report)) = message else { panic!("{message:?}") };
+            assert_eq!(report.error, crate::error::Error::HostUnreachable);
+            assert_eq!(report.quoted.remote.ip(), to.parse::<IpAddr>().expect("an address"));
+        }
+    }
+
+    #[test]
+    fn what_has_no_way_is_dropped() {
+        let mut network = Network::new();
+        network.send(0, "203.0.113.9", NOW);
+        assert!(network.arrived[1].is_empty() && network.stations[0].deadline().is_none());
+    }
+
+    #[test]
+    fn no_frame_makes_it_panic() {
+        let mut station = Network::new().stations.into_iter().next().expect("two");
+        let mut random = 1u64;
+        for _ in 0..20_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let mut bytes = vec![0; (random >> 58) as usize + 20];
+            for byte in &mut bytes {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                *byte = (random >> 60) as u8;
+            }
+            bytes[..6].fill(0xff);
+            let kind = [frame::ARP, frame::IPV4, frame::IPV6][(random >> 33) as usize % 3];
+            bytes[12..14].copy_from_slice(&kind.to_be_bytes());
+            if kind == frame::IPV6 {
+                bytes[14] = 0x60;
+            }
+            station.receive(&bytes, NOW, &mut |_| {});
+            while station.frame().is_some() {}
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Attaching to a TUN or TAP device, and what a person is told when that fails.
+#![forbid(unsafe_code)]
+
+use crate::sys::tun::{self, Device, Kind};
+use rustix::io::Errno;
+
+/// Attaches to the device called `name`, or makes one; with its MTU. `headers` puts a `struct virtio_net_hdr` before each
+/// packet. The error is for people.
+pub(crate) fn open(kind: Kind, name: &str, headers: bool) -> Result<(Device, usize), String> {
+    let failed = |what: &str, errno, why| complaint(kind, name, what, errno, why);
+    if name.len() > tun::NAME_MAX || name.contains(['/', ' ', '%']) {
+        let kind = word(kind);
+        return Err(format!(
+            "--link {kind}:{name}: no name of an interface: at most 15 bytes, without / % and space"
+        ));
+    }
+    let clone = tun::open()
+        .map_err(|errno| failed(&format!("cannot open {}", tun::CLONE_DEVICE), errno, why_not_open(errno)))?;
+    let device = Device::attach(clone, kind, name, headers)
+        .map_err(|errno| failed("cannot attach to the device", errno, why_not_attached(errno)))?;
+    let mtu = device.mtu().map_err(|errno| failed("cannot read the MTU", errno, "has the device gone?"))?;
+    Ok((device, mtu))
+}
+
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Tun => "tun",
+        Kind::Tap => "tap",
+    }
+}
+
+/// What is told: what failed, with the errno, and what to do.
+pub(super) fn complaint(kind: Kind, name: &str, what: &str, errno: Errno, why: &str) -> String {
+    let kind = word(kind);
+    let number = errno.raw_os_error();
+    let errno = match errno {
+        Errno::ACCESS => "EACCES".into(),
+        Errno::PERM => "EPERM".into(),
+        Errno::NOENT => "ENOENT".into(),
+        Errno::NODEV => "ENODEV".into(),
+        Errno::NXIO => "ENXIO".into(),
+        Errno::BUSY => "EBUSY".into(),
+        Errno::INVAL => "EINVAL".into(),
+        _ => std::io::Error::from_raw_os_error(number).to_string(),
+    };
+    format!("--link {kind}:{name}: {what} ({errno}): {why}")
+}
+
+fn why_not_open(errno: Errno) -> &'static str {
+    match errno {
+        Errno::ACCESS | Errno::PERM => {
+            "its mode or this container forbids it, though it is usually open to all (mode 0666); make it so, or use --link nat"
+        }
+        Errno::NOENT | Errno::NODEV | Errno::NXIO => {
+            "this machine or container has no TUN devices; try `modprobe tun`, give the container the device, or use --link nat"
+        }
+        _ => "the kernel gives no other reason",
+    }
+}
+
+fn why_not_attached(errno: Errno) -> &'static str {
+    match errno {
+        Errno::PERM | Errno::ACCESS => {
+            "only root may make or take it; root can make one for you: `ip tuntap add NAME mode tun user YOU` (or tap)"
+        }
+        Errno::BUSY => "another process is attached to it",
+        Errno::INVAL => {
+            "there is an interface of that name which is no such device, or one with several queues"
+        }
+        _ => "the kernel gives no other reason",
+    }
+}

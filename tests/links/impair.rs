@@ -1,0 +1,86 @@
+//! `--impair` around any link, and `tubesock link`, which changes it while it runs.
+
+use crate::support::command::{Program, Running};
+use crate::support::http::HttpServer;
+use crate::support::stack::Stack;
+use crate::world::{THEIRS, World};
+use std::time::{Duration, Instant};
+
+/// The quickest of ten handshakes takes what the delay is; each way has its own.
+#[test]
+fn delay_of_each_direction() {
+    let world = World::with_tun("");
+    let server = world.http(THEIRS[0]);
+    let url = crate::world::url(THEIRS[0], server.port(), "/http10/[1-10]");
+    for (words, milliseconds) in [("delay 20ms", 40.0), ("out delay 30ms", 30.0), ("in delay 30ms", 30.0)] {
+        let stack = world.stack().set("impair", words);
+        let curl = Program::new("curl").args(["-sS", "-o", "/dev/null", "-w", "%{time_connect}\n", &url]);
+        let outcome = world.ours(curl, &stack).finish().success();
+        let text = outcome.text();
+        let times = text.lines().map(|line| line.parse::<f64>().expect("seconds") * 1000.0);
+        let took = times.min_by(f64::total_cmp).expect("ten lines");
+        assert!((milliseconds..milliseconds + 20.0).contains(&took), "{words}: {took} ms");
+        assert!(outcome.stderr.contains("warn: --impair: seed "), "{outcome}");
+    }
+}
+
+/// A rate is kept, within 5 %, over the built-in link.
+#[test]
+fn rate() {
+    const BYTES: usize = 2_500_000;
+    let server = HttpServer::start();
+    let stack = Stack::run().set("impair", "rate 20mbit seed 1").set("mtu", "1500");
+    let url = format!("http://{}:{}/bytes/{BYTES}", stack.gateway(), server.port());
+    let curl = Program::new("curl").args(["-sS", "-o", "/dev/null", "-w", "%{time_total}", &url]).on(&stack);
+    let outcome = curl.run().success();
+    assert!(!outcome.stderr.contains("seed"), "{outcome}");
+    let seconds: f64 = outcome.text().parse().expect("seconds");
+    // With the headers of so many packets.
+    let expected = BYTES as f64 * 8.0 / 20e6 * 1500.0 / 1448.0;
+    assert!((0.95..1.2).contains(&(seconds / expected)), "{seconds} s instead of {expected} s");
+}
+
+fn link(program: &Running, words: &str) -> String {
+    let command =
+        Program::new(env!("CARGO_BIN_EXE_tubesock")).args(["link", "--pid", &program.id().to_string()]);
+    command.args(words.split_whitespace()).run().success().text()
+}
+
+/// Everything is lost, and comes when the link has healed; the counters tell.
+#[test]
+fn changed_while_it_runs() {
+    let server = HttpServer::start();
+    let stack = Stack::run();
+    let url = format!("http://{}:{}/bytes/9", stack.gateway(), server.port());
+    let script = format!("echo ready; read line; curl -sS -m 50 {url}");
+    let (begin, wait) = std::sync::mpsc::channel();
+    let program = Program::new("sh").args(["-c", &script]).on(&stack).fed_by(move |input| {
+        let _asked = wait.recv();
+        std::io::Write::write_all(input, b"\n")
+    });
+    let program = program.spawn();
+    program.line_with("ready");
+    assert!(link(&program, "").starts_with("out none\n"));
+    assert!(link(&program, "loss 100%").starts_with("out loss 100%\n"));
+    begin.send(()).expect("it waits");
+    let lost = |report: &str| -> u32 {
+        let (_, rest) = report.split_once("lost ").expect("a counter");
+        rest.split(' ').next().and_then(|number| number.parse().ok()).expect("a number")
+    };
+    let until = Instant::now() + Duration::from_secs(30);
+    while lost(&link(&program, "")) == 0 {
+        assert!(Instant::now() < until, "nothing is lost");
+    }
+    let report = link(&program, "none");
+    assert!(report.contains("\nin none\n") && lost(&report) > 0, "{report}");
+    assert_eq!(program.finish().success().stdout.len(), "ready\n".len() + 9);
+}
+
+#[test]
+fn words_that_are_none() {
+    let refused =
+        Program::new(env!("CARGO_BIN_EXE_tubesock")).args(["link", "jitter", "1ms"]).run().status(2);
+    assert!(refused.stderr.contains("'jitter' is none of its words"), "{refused}");
+    let refused = Program::new("true").on(&Stack::run().set("impair", "loss 200%")).run().status(78);
+    assert!(refused.stderr.contains("--impair 'loss 200%': '200%' after 'loss' is none"), "{refused}");
+}
