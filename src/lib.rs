@@ -6,7 +6,7 @@
 //!   time error addressing config plain values: the clock's type, errno, addresses and routes, settings
 //!   sys/                         the only room that calls the kernel; clock and entropy enter here
 //!   observe/                     the log and the trace of calls and segments
-//!   link/                        carries IP packets: pair, capture, impair, tun
+//!   link/                        carries IP packets: pair, capture, impair, tun, wireguard
 //!   ip tcp/ udp udp_lite icmp    protocol values, sans-IO
 //!   engine/                      demultiplexer, ports, listeners, sockets, timers
 //!   ethernet/                     the link on a link of frames, tap or stream: ARP, neighbour discovery; a switch

@@ -17,11 +17,13 @@ pub enum LinkChoice {
     Tap(String),
     /// Frames over a unix socket, by its path.
     Stream(PathBuf),
+    /// A WireGuard tunnel, by its configuration file.
+    Wireguard(PathBuf),
 }
 
 impl LinkChoice {
     /// How each is written, for messages.
-    const FORMS: &str = "nat, tun:NAME, tap:NAME or stream:PATH";
+    const FORMS: &str = "nat, tun:NAME, tap:NAME, stream:PATH or wireguard:FILE";
 }
 
 impl FromStr for LinkChoice {
@@ -36,6 +38,8 @@ impl FromStr for LinkChoice {
             ("tap", name) => Ok(LinkChoice::Tap(name.into())),
             ("stream", "") => Err("the path of a socket is missing; write stream:PATH".into()),
             ("stream", path) => Ok(LinkChoice::Stream(path.into())),
+            ("wireguard", "") => Err("the name of a file is missing; write wireguard:FILE".into()),
+            ("wireguard", file) => Ok(LinkChoice::Wireguard(file.into())),
             _ => Err(format!("there is no such link; use {}", LinkChoice::FORMS)),
         }
     }
@@ -48,6 +52,7 @@ impl fmt::Display for LinkChoice {
             LinkChoice::Tun(name) => write!(f, "tun:{name}"),
             LinkChoice::Tap(name) => write!(f, "tap:{name}"),
             LinkChoice::Stream(path) => write!(f, "stream:{}", path.display()),
+            LinkChoice::Wireguard(file) => write!(f, "wireguard:{}", file.display()),
         }
     }
 }

@@ -56,7 +56,7 @@ pub const SETTINGS: [Setting; 14] = [
         value: "LINK",
         default: "nat",
         separator: None,
-        help: "Which link carries the packets: nat ends them at kernel sockets of this machine; tun:NAME and tap:NAME are devices of it, stream:PATH is a unix socket.",
+        help: "Which link carries the packets: nat ends them at kernel sockets of this machine; tun:NAME and tap:NAME are devices of it, stream:PATH is a unix socket, wireguard:FILE a tunnel by a file of wg-quick(8).",
         field: Field::Link,
     },
     Setting {

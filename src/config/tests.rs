@@ -100,7 +100,12 @@ fn an_error_names_what_the_person_wrote() {
         (
             "TUBESOCK_LINK",
             "tin:x",
-            "TUBESOCK_LINK 'tin:x': there is no such link; use nat, tun:NAME, tap:NAME or stream:PATH",
+            "TUBESOCK_LINK 'tin:x': there is no such link; use nat, tun:NAME, tap:NAME, stream:PATH or wireguard:FILE",
+        ),
+        (
+            "TUBESOCK_LINK",
+            "wireguard:",
+            "TUBESOCK_LINK 'wireguard:': the name of a file is missing; write wireguard:FILE",
         ),
         (
             "TUBESOCK_ADDRESS",

@@ -16,12 +16,14 @@ use crate::link::Link;
 use crate::link::capture::Capture;
 use crate::link::impair::Impair;
 use crate::link::tun::Tun;
+use crate::link::wireguard::{self, Wireguard};
 use crate::nat::{self, Nat};
 use crate::sys;
 use crate::time::Instant;
 use core::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::net::IpAddr;
+use std::path::Path;
 
 /// A link, and what the stack is called on it.
 pub(super) struct Attached {
@@ -76,6 +78,7 @@ fn attach(config: &Config, now: Instant) -> Result<(Box<dyn Link>, Addressing), 
             let mtu = config.mtu.unwrap_or(UNTAGGED_MTU).min(stream::MTU_MAX);
             Ok(station(config, Stream::connect(path, mtu)?))
         }
+        LinkChoice::Wireguard(file) => tunnel(config, file),
     }
 }
 
@@ -85,6 +88,20 @@ fn with_address(config: &Config) -> Result<Addressing, String> {
         return Err(format!("--link {}: the program has no address there; give --address CIDR", config.link));
     }
     Ok(config.addressing(Addressing::default()))
+}
+
+/// A tunnel, whose file brings what the settings do not say.
+fn tunnel(config: &Config, file: &Path) -> Result<(Box<dyn Link>, Addressing), String> {
+    let configuration = wireguard::read(file)?;
+    let mut addressing = config.addressing(configuration.addressing());
+    if addressing.addresses.is_empty() {
+        let link = &config.link;
+        return Err(format!(
+            "--link {link}: the program has no address there; give Address in the file, or --address CIDR"
+        ));
+    }
+    addressing.route_everything();
+    Ok((Box::new(Wireguard::open(file, &configuration)?), addressing))
 }
 
 /// A station on a network of frames, which asks for an address unless there is one.

@@ -12,6 +12,7 @@ pub mod impair;
 pub mod pair;
 pub mod segmentation;
 pub mod tun;
+pub mod wireguard;
 
 /// One whole IP packet, version 4 or 6, header first.
 pub type Packet = Vec<u8>;

@@ -6,6 +6,7 @@ pub mod cache;
 pub mod descriptors;
 pub mod environment;
 pub mod epoll;
+pub mod machine_names;
 pub mod net;
 pub mod processes;
 pub mod raw;
@@ -13,6 +14,7 @@ pub mod seccomp;
 pub mod signals;
 pub mod timer;
 pub mod tun;
+pub mod udp;
 pub mod unix;
 pub mod unix_diag;
 

@@ -286,7 +286,7 @@ fn ip_of(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-fn receive_with(
+pub(super) fn receive_with(
     socket: &Internal,
     into: &mut [u8],
     control: &mut Control,
@@ -297,10 +297,10 @@ fn receive_with(
     Ok((received.bytes, received.address.and_then(|address| address.try_into().ok())))
 }
 
-/// Room for the control messages that `told_all` asks for: each a cmsghdr and at most a sock_extended_err and a
+/// Room for the control messages that `told_all` and `udp` ask for: each a cmsghdr and at most a sock_extended_err and a
 /// sockaddr_in6.
 #[repr(C, align(8))]
-struct Control([MaybeUninit<u8>; 256]);
+pub(super) struct Control([MaybeUninit<u8>; 256]);
 
 impl Default for Control {
     fn default() -> Control {
@@ -309,14 +309,14 @@ impl Default for Control {
 }
 
 impl Control {
-    fn into_bytes(self) -> [u8; 256] {
+    pub(super) fn into_bytes(self) -> [u8; 256] {
         // SAFETY: the array began as zeros, and the kernel can only have written bytes over them.
         self.0.map(|byte| unsafe { byte.assume_init() })
     }
 }
 
 /// Level, type and data of each control message (cmsg(3)): rustix reads only those that it knows.
-fn messages(mut control: &[u8]) -> impl Iterator<Item = (i32, i32, &[u8])> {
+pub(super) fn messages(mut control: &[u8]) -> impl Iterator<Item = (i32, i32, &[u8])> {
     std::iter::from_fn(move || {
         let ([length, ..], words) =
             (control.first_chunk::<16>()?.as_chunks::<8>().0, control.as_chunks::<4>().0)
@@ -331,7 +331,7 @@ fn messages(mut control: &[u8]) -> impl Iterator<Item = (i32, i32, &[u8])> {
 }
 
 /// setsockopt(2) of an int.
-fn set_number(socket: &Internal, level: i32, option: i32, value: i32) -> Result<()> {
+pub(super) fn set_number(socket: &Internal, level: i32, option: i32, value: i32) -> Result<()> {
     set_option(socket, level, option, &value.to_ne_bytes())
 }
 

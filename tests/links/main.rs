@@ -14,4 +14,5 @@ mod frames;
 mod impair;
 mod rights;
 mod tun;
+mod wireguard;
 mod world;
