@@ -413,7 +413,7 @@ impl Engine {
         let mtu = self.datagram_mtu(to, PathMtuDiscovery::Dont, now);
         if packet.len() <= mtu {
             self.reply(packet, to);
-        } else if self.send_cut(&packet, mtu, to).is_err() {
+        } else if self.send_cut(packet, mtu, to).is_err() {
             self.counters.dropped += 1;
         }
     }

@@ -142,7 +142,7 @@ mod tests {
         let environment = environment.map(|(name, value)| (name.into(), value.into()));
         let config = parse(&["--config", name, "--log", "info"]).over(environment).expect("good values");
         assert_eq!((config.mtu, config.log), (Some(1300), tubesock::config::LogLevel::Info));
-        assert_eq!(config.trace, Some("/t".into()));
+        assert_eq!(config.trace, Some(tubesock::config::Trace::File("/t".into())));
         std::fs::remove_file(&file).expect("it is ours");
         let missing = parse(&["--config", name]).over([]).expect_err("it is gone");
         assert!(missing.starts_with("TUBESOCK_CONFIG '") && missing.contains("No such file"), "{missing}");
