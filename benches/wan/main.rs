@@ -25,6 +25,8 @@ use clap::{Parser, ValueEnum};
 use emulator::{Emulator, Report};
 use ends::{KernelEnd, RECEIVER, SENDER};
 use ours::OurEnd;
+use rustix::fd::OwnedFd;
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -195,7 +197,7 @@ impl Run {
                 self.outcome(bytes, emulator, None)
             }
             Some(Role::Sender) => {
-                let (sender, cable) = OurEnd::new(SENDER, self.control.ours(), self.seed);
+                let (sender, cable) = self.our_end(SENDER);
                 let receiver = KernelEnd::new(RECEIVER, self.control.name());
                 let emulator = self.emulator([cable, receiver.cable()]);
                 let (bytes, engine) = self.until_deadline(&over, &receiver, || sender.send(&over, ENDS_CORE));
@@ -203,15 +205,17 @@ impl Run {
             }
             Some(Role::Receiver) => {
                 let sender = KernelEnd::new(SENDER, self.control.name());
-                let (mut receiver, cable) = OurEnd::new(RECEIVER, self.control.ours(), self.seed);
+                let (mut receiver, cable) = self.our_end(RECEIVER);
                 let emulator = self.emulator([sender.cable(), cable]);
                 let listener = receiver.listen();
                 let deadline = tubesock::sys::now() + self.duration;
                 let (bytes, engine) = std::thread::scope(|scope| {
                     scope.spawn(|| sender.send(&over, ENDS_CORE));
-                    let received = receiver.receive(listener, deadline, ENDS_CORE);
+                    // In a thread of its own: what starts later must not have its place and its precedence.
+                    let receiving = scope.spawn(|| receiver.receive(listener, deadline, ENDS_CORE));
+                    let received = receiving.join();
                     over.store(true, Ordering::Relaxed);
-                    received
+                    received.expect("our end does not panic")
                 });
                 self.outcome(bytes, emulator, Some(engine))
             }
@@ -239,7 +243,11 @@ impl Run {
         })
     }
 
-    fn emulator(&self, ends: [rustix::fd::OwnedFd; 2]) -> Emulator {
+    fn our_end(&self, address: Ipv4Addr) -> (OurEnd, OwnedFd) {
+        OurEnd::new(address, self.control.ours(), self.seed, self.cell.path.rate.is_some())
+    }
+
+    fn emulator(&self, ends: [OwnedFd; 2]) -> Emulator {
         Emulator::start(ends, self.cell.path, self.seed, EMULATOR_CORE)
     }
 

@@ -3,7 +3,7 @@
 use crate::cable::{self, Cable, Refused};
 use crate::drive::drive;
 use crate::ends::{PORT, PREFIX, RECEIVER};
-use crate::precedence::pin;
+use crate::precedence::{pin, real_time};
 use rustix::fd::OwnedFd;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,11 +19,13 @@ pub(crate) struct OurEnd {
     link: Cable,
     refused: Refused,
     engine: Engine,
+    prompt: bool,
 }
 
 impl OurEnd {
-    /// An engine with one address, and the end of its cable for the emulator.
-    pub(crate) fn new(address: Ipv4Addr, algorithm: Algorithm, seed: u64) -> (OurEnd, OwnedFd) {
+    /// An engine with one address, and the end of its cable for the emulator. `prompt`: in real time, as the kernel's TCP is,
+    /// whose acknowledgements and segments are made in interrupts of the emulator's thread; for a path on which it sleeps.
+    pub(crate) fn new(address: Ipv4Addr, algorithm: Algorithm, seed: u64, prompt: bool) -> (OurEnd, OwnedFd) {
         let [ours, cable] = cable::pair();
         let refused = Refused::default();
         let link = Cable::waiting(ours, &refused);
@@ -41,12 +43,12 @@ impl OurEnd {
             tcp: tcp::Settings { congestion: algorithm, ..tcp::Settings::default() },
             seed: entropy,
         };
-        (OurEnd { link, refused, engine: Engine::new(settings, sys::now()) }, cable)
+        (OurEnd { link, refused, engine: Engine::new(settings, sys::now()), prompt }, cable)
     }
 
     /// Connects to `RECEIVER` and writes until `over`.
     pub(crate) fn send(mut self, over: &AtomicBool, core: usize) -> Ended {
-        pin(core);
+        self.take_place(core);
         let stream = self.engine.open(Domain::V4, Kind::Stream);
         let to = SocketAddr::from((RECEIVER, PORT));
         self.engine.connect(stream, to, sys::now()).expect("an address of the link");
@@ -71,7 +73,7 @@ impl OurEnd {
 
     /// Takes the first connection and counts what is read until `deadline`.
     pub(crate) fn receive(mut self, listener: SocketId, deadline: Instant, core: usize) -> (u64, Ended) {
-        pin(core);
+        self.take_place(core);
         let (mut stream, mut received) = (None, 0);
         drive(&mut self.engine, &mut self.link, |engine, now| {
             stream = stream.or_else(|| engine.accept(listener));
@@ -82,6 +84,13 @@ impl OurEnd {
         });
         let stream = stream.expect("a connection, whatever is lost of it");
         (received, self.ended(stream))
+    }
+
+    fn take_place(&self, core: usize) {
+        pin(core);
+        if self.prompt {
+            real_time();
+        }
     }
 
     fn ended(self, stream: SocketId) -> Ended {
