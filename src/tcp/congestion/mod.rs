@@ -13,6 +13,7 @@
 //! `on_acknowledgement`; the other order costs a controller no more than the ACK between.
 //!
 //! - `cubic`: RFC 9438, the default, with HyStart++ (RFC 9406, `hystart`) for the first slow start.
+//! - `reno`: RFC 5681, for programs that ask for it.
 //! - `bbr`: BBR version 1, which does not take random loss for congestion; its filters are in `filter`.
 //! - `unlimited`: no network, no congestion.
 #![forbid(unsafe_code)]
@@ -21,6 +22,7 @@ mod bbr;
 mod cubic;
 mod filter;
 mod hystart;
+mod reno;
 #[cfg(test)]
 mod tests;
 mod unlimited;
@@ -145,6 +147,8 @@ pub enum Algorithm {
     Cubic,
     /// BBR version 1: for paths that lose packets at random.
     Bbr,
+    /// Reno: what was before.
+    Reno,
 }
 
 impl Algorithm {
@@ -153,12 +157,15 @@ impl Algorithm {
         match self {
             Algorithm::Cubic => "cubic",
             Algorithm::Bbr => "bbr",
+            Algorithm::Reno => "reno",
         }
     }
 
     /// The one that TCP_CONGESTION calls so.
     pub fn named(name: &str) -> Option<Algorithm> {
-        [Algorithm::Cubic, Algorithm::Bbr].into_iter().find(|algorithm| algorithm.name() == name)
+        [Algorithm::Cubic, Algorithm::Bbr, Algorithm::Reno]
+            .into_iter()
+            .find(|algorithm| algorithm.name() == name)
     }
 }
 
@@ -167,6 +174,7 @@ pub fn controller(algorithm: Algorithm, mss: u32) -> Box<dyn Congestion> {
     match algorithm {
         Algorithm::Cubic => Box::new(cubic::Cubic::new(mss)),
         Algorithm::Bbr => Box::new(bbr::Bbr::new(mss)),
+        Algorithm::Reno => Box::new(reno::Reno::new(mss)),
     }
 }
 

@@ -244,6 +244,27 @@ fn a_loss_costs_three_tenths_and_fast_convergence_gives_up_more() {
     assert_near(bench.segments(), 595.0, 1.0);
 }
 
+/// RFC 5681: a segment more in each round trip, half after a loss, and all of it again when nothing was lost.
+#[test]
+fn reno_grows_by_a_segment_and_halves() {
+    let mut bench = Bench::new(Algorithm::Reno, 100);
+    bench.round();
+    assert_near(bench.segments(), 20.0, 0.01);
+    bench.grow_to(40);
+    bench.lose();
+    assert_near(bench.segments(), 20.0, 0.01);
+    for _ in 0..10 {
+        bench.round();
+    }
+    assert_near(bench.segments(), 30.0, 1.0);
+    let (now, window) = (bench.now, bench.controller.window());
+    bench.controller.on_timeout(now, window);
+    assert_eq!(bench.controller.window(), MSS);
+    assert_eq!(bench.controller.threshold(), window / 2);
+    bench.controller.on_spurious(now);
+    assert_eq!(bench.controller.window(), window);
+}
+
 #[test]
 fn the_window_does_not_fall_below_two_segments() {
     let mut bench = Bench::new(Algorithm::Cubic, 100);
@@ -517,11 +538,11 @@ fn a_controller_takes_no_more_than_384_bytes() {
 
 #[test]
 fn algorithms_have_linuxs_names() {
-    for algorithm in [Algorithm::Cubic, Algorithm::Bbr] {
+    for algorithm in [Algorithm::Cubic, Algorithm::Bbr, Algorithm::Reno] {
         assert_eq!(Algorithm::named(algorithm.name()), Some(algorithm));
         assert_eq!(controller(algorithm, MSS).name(), algorithm.name());
     }
-    assert_eq!(Algorithm::named("reno"), None);
+    assert_eq!(Algorithm::named("vegas"), None);
 }
 
 /// Whatever the numbers, nothing overflows and the window stays within its limits.
@@ -529,7 +550,7 @@ fn algorithms_have_linuxs_names() {
 fn absurd_numbers_keep_the_window_within_its_limits() {
     for seed in 0..200 {
         let mut random = Random(seed);
-        let algorithm = if seed % 2 == 0 { Algorithm::Cubic } else { Algorithm::Bbr };
+        let algorithm = [Algorithm::Cubic, Algorithm::Bbr, Algorithm::Reno][(seed % 3) as usize];
         let mut controller = controller(algorithm, random.number() as u32);
         let mut now = Instant::ZERO;
         for _ in 0..300 {
