@@ -56,8 +56,18 @@ pub struct Socket {
     pub options: Options,
     /// Where bind put it, for a stream whose first connect fails.
     pub bound: Option<SocketAddr>,
+    /// The port that getsockname(2) goes on to show when the connection that it was chosen for never was, or was dissolved.
+    pub last_port: u16,
+    /// The error of a stream that is neither connected nor listening, which no call has reported yet.
+    pub error: Option<Error>,
     /// What it is at the moment.
     pub role: Role,
+}
+
+impl Socket {
+    fn new(domain: Domain, kind: Kind, options: Options, role: Role) -> Socket {
+        Socket { domain, kind, options, bound: None, last_port: 0, error: None, role }
+    }
 }
 
 /// What a socket is at the moment.
@@ -188,7 +198,7 @@ impl Bridge {
                 (near, Role::Datagram(datagram))
             }
         };
-        self.sockets.insert(id, Socket { domain, kind, options, bound: None, role });
+        self.sockets.insert(id, Socket::new(domain, kind, options, role));
         Ok(near)
     }
 
@@ -236,13 +246,22 @@ impl Bridge {
     }
 
     /// The socket listens; its near end does, natively.
-    pub fn listening(&mut self, id: SocketId) {
-        let Some(socket) = self.sockets.get(&id) else { return };
+    pub fn listening(&mut self, id: SocketId, near: BorrowedFd<'_>, backlog: u32) -> Result<()> {
+        let inode = unix::inode(near)?;
+        let Some(socket) = self.sockets.get(&id) else { return Ok(()) };
         let name = self.near_name(id, socket.domain, Kind::Stream);
-        if let Some(socket) = self.sockets.get_mut(&id)
-            && matches!(socket.role, Role::Idle)
-        {
-            socket.role = Role::Listener(Listener::new(name));
+        match self.sockets.get_mut(&id).map(|socket| &mut socket.role) {
+            Some(Role::Listener(listener)) => listener.set_backlog(backlog),
+            Some(role @ Role::Idle) => *role = Role::Listener(Listener::new(name, inode, backlog)),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The program took a connection from a listener.
+    pub fn accepted(&mut self, id: SocketId) {
+        if let Some(Socket { role: Role::Listener(listener), .. }) = self.sockets.get_mut(&id) {
+            listener.accepted();
         }
     }
 
@@ -320,31 +339,40 @@ impl Bridge {
         }
     }
 
-    /// Hands the accept queue of the engine's listener to the near end's backlog.
+    /// Hands the accept queue of the engine's listener to the near end's backlog, and has it answer who waits.
     fn accept(&mut self, id: SocketId, engine: &mut Engine, now: Instant) {
+        if engine.requests_wait(id) && self.sockets.get(&id).is_some_and(|socket| self.is_gone(id, socket)) {
+            return self.close(id, engine, now);
+        }
         loop {
             let Some(Socket { role: Role::Listener(listener), domain, options, .. }) =
                 self.sockets.get_mut(&id)
             else {
                 return;
             };
-            let Some(connection) = listener.next(id, engine) else { return };
+            let Some(connection) = listener.next(id, engine) else {
+                if !self.stalled.contains(&id) {
+                    engine.hold_accepting(id, false);
+                }
+                return;
+            };
             // A connection has none (inet_csk_clone_lock).
             let (domain, options) = (*domain, Options { defer_accept: Duration::ZERO, ..*options });
             match listener.offer(connection, self.token, engine) {
                 Ok(far) => {
+                    let room = listener.has_room();
                     if self.interest.add(&far, connection.0, EventFlags::empty()).is_err() {
                         reset(connection, engine, now);
                         continue;
                     }
                     let role = Role::Stream(Stream::accepted(far));
                     self.watched += 1;
-                    self.sockets.insert(
-                        connection,
-                        Socket { domain, kind: Kind::Stream, options, bound: None, role },
-                    );
+                    self.sockets.insert(connection, Socket::new(domain, Kind::Stream, options, role));
                     self.bound_queue(connection);
                     self.run(connection, engine, now);
+                    if !room {
+                        return self.stall(id, engine);
+                    }
                 }
                 // The backlog is full, or there is no descriptor: it waits.
                 Err(errno @ (Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
@@ -353,11 +381,7 @@ impl Bridge {
                             "a listener's connections wait: {errno}; raise the limit of descriptors (ulimit -n)"
                         );
                     }
-                    engine.hold_accepting(id, true);
-                    if !self.stalled.contains(&id) {
-                        self.stalled.push(id);
-                    }
-                    return;
+                    return self.stall(id, engine);
                 }
                 Err(errno) => {
                     tracing::debug!(socket = id.0, %errno, "the listener's near end is gone");
@@ -369,17 +393,29 @@ impl Bridge {
         }
     }
 
-    /// Whether a connection waits that a full backlog refused.
+    /// The near end's queue is full: nobody else is let in until `retry_stalled` finds room.
+    fn stall(&mut self, id: SocketId, engine: &mut Engine) {
+        engine.hold_accepting(id, true);
+        if !self.stalled.contains(&id) {
+            self.stalled.push(id);
+        }
+    }
+
+    /// Whether a listener's near end is full.
     pub fn is_stalled(&self) -> bool {
         !self.stalled.is_empty()
     }
 
-    /// Tries again to hand on what a full backlog refused.
+    /// Looks whether near ends that were full have room.
     pub fn retry_stalled(&mut self, engine: &mut Engine, now: Instant) {
         for id in std::mem::take(&mut self.stalled) {
-            if let Some(Socket { role: Role::Listener(_), .. }) = self.sockets.get(&id) {
-                engine.hold_accepting(id, false);
+            let Some(Socket { role: Role::Listener(listener), .. }) = self.sockets.get_mut(&id) else {
+                continue;
+            };
+            if listener.has_room() {
                 self.accept(id, engine, now);
+            } else {
+                self.stalled.push(id);
             }
         }
     }
@@ -431,11 +467,14 @@ impl Bridge {
     /// still answers.
     pub fn end(&mut self, id: SocketId, engine: &mut Engine, now: Instant) {
         let local = engine.local(id);
-        let Some(Socket { domain, options, .. }) = self.sockets.get(&id) else { return };
+        let Some(Socket { domain, options, bound, .. }) = self.sockets.get(&id) else { return };
         let (domain, options) = (*domain, *options);
+        // Port 0 is by now the one that was chosen for it.
+        let port = local.map_or(0, |local| local.port());
+        let bound = bound.map(|bound| SocketAddr::new(bound.ip(), port));
         self.close(id, engine, now);
         let role = Role::Ended(Ended { error: None, unconnected: true, local });
-        self.sockets.insert(id, Socket { domain, kind: Kind::Stream, options, bound: local, role });
+        self.sockets.insert(id, Socket { bound, ..Socket::new(domain, Kind::Stream, options, role) });
         self.watched += 1;
         self.remember(id);
     }

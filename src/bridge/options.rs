@@ -22,6 +22,8 @@ pub struct Options {
     pub urgent_inline: bool,
     /// SO_LINGER's seconds when it is on.
     pub linger: Option<u32>,
+    /// Its seconds when it was on last: what is shown.
+    pub linger_shown: u32,
     /// SO_SNDBUF in bytes, as the program asked for it; None lets the stack choose.
     pub send_buffer: Option<u32>,
     /// SO_RCVBUF, likewise.
@@ -38,6 +40,16 @@ pub struct Options {
     pub udp: UdpOptions,
     /// Those of IPPROTO_IP and IPPROTO_IPV6
     pub ip: Versions<IpOptions>,
+    /// SO_BINDTODEVICE
+    pub device: Option<Path>,
+    /// SO_DONTROUTE
+    pub only_neighbours: bool,
+    /// IP_FREEBIND, IPV6_FREEBIND
+    pub any_address: bool,
+    /// IP_BIND_ADDRESS_NO_PORT
+    pub port_later: bool,
+    /// Flags without an effect (`host::kept_options`).
+    pub kept: u64,
     /// TCP_NODELAY
     pub no_delay: bool,
     /// TCP_CORK, UDP_CORK
@@ -77,6 +89,7 @@ impl Default for Options {
             },
             urgent_inline: false,
             linger: None,
+            linger_shown: 0,
             send_buffer: None,
             receive_buffer: None,
             max_pacing_rate: None,
@@ -85,6 +98,11 @@ impl Default for Options {
             shows_drops: false,
             udp: UdpOptions::default(),
             ip: Versions::default(),
+            device: None,
+            only_neighbours: false,
+            any_address: false,
+            port_later: false,
+            kept: 0,
             no_delay: false,
             cork: false,
             quick_ack: true,
@@ -128,6 +146,8 @@ pub struct IpOptions {
     pub hops: Option<u8>,
     /// IP_TOS, IPV6_TCLASS
     pub traffic_class: u8,
+    /// IP_MINTTL, IPV6_MINHOPCOUNT
+    pub minimum_hops: u8,
     /// IP_RECVTTL, IPV6_RECVHOPLIMIT
     pub shows_hops: bool,
     /// IP_RECVTOS, IPV6_RECVTCLASS
@@ -156,6 +176,7 @@ impl Default for IpOptions {
         IpOptions {
             hops: None,
             traffic_class: 0,
+            minimum_hops: 0,
             shows_hops: false,
             shows_class: false,
             shows_destination: false,

@@ -20,15 +20,34 @@ pub enum Given {
     Address(SocketAddr),
 }
 
-impl Given {
-    /// For bind(2): AF_UNSPEC is the wildcard for an IPv4 socket (ip(7)), EAFNOSUPPORT otherwise.
-    pub fn to_bind(self, domain: Domain) -> Result<SocketAddr> {
-        match (self, domain) {
-            (Given::Address(address), _) => Ok(address),
-            (Given::Unspecified, Domain::V4) => Ok(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
-            (Given::Unspecified, Domain::V6) => Err(Error::AddressFamilyNotSupported),
+/// Reads an address for bind(2), which is stricter: only the very family will do, but that an IPv4 socket takes AF_UNSPEC with
+/// the wildcard (inet_bind), and an address of a link must say which (inet6_bind).
+pub fn parse_to_bind(bytes: &[u8], domain: Domain) -> Result<SocketAddr> {
+    let shortest = match domain {
+        Domain::V4 => V4_LENGTH,
+        Domain::V6 => V6_SHORT,
+    };
+    let family =
+        bytes.first_chunk::<2>().filter(|_| bytes.len() >= shortest).ok_or(Error::InvalidArgument)?;
+    match (i32::from(u16::from_ne_bytes(*family)), domain) {
+        (libc::AF_UNSPEC, Domain::V4) if bytes[4..8] == [0; 4] => {
+            return Ok(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port(bytes))));
         }
+        (libc::AF_INET, Domain::V4) | (libc::AF_INET6, Domain::V6) => {}
+        _ => return Err(Error::AddressFamilyNotSupported),
     }
+    match parse(bytes, domain)? {
+        Given::Address(SocketAddr::V6(v6)) if is_of_a_link(v6.ip()) && v6.scope_id() == 0 => {
+            Err(Error::InvalidArgument)
+        }
+        Given::Address(address) => Ok(address),
+        Given::Unspecified => Err(Error::AddressFamilyNotSupported),
+    }
+}
+
+/// fe80::/10, and groups of a link's scope.
+fn is_of_a_link(address: &Ipv6Addr) -> bool {
+    address.is_unicast_link_local() || address.is_multicast() && address.segments()[0] & 0xf == 2
 }
 
 /// Reads an address for a socket of `domain`. EINVAL for too short a one, EAFNOSUPPORT for another family.
@@ -106,5 +125,9 @@ mod tests {
         let (v6, length) = format("[fd00::2]:80".parse().expect("valid"));
         assert_eq!(parse(&v6[..length], Domain::V4), Err(Error::AddressFamilyNotSupported));
         assert!(matches!(parse(&v6[..V6_SHORT], Domain::V6), Ok(Given::Address(_))));
+        assert_eq!(parse_to_bind(&v4[..length], Domain::V6), Err(Error::InvalidArgument));
+        assert_eq!(parse_to_bind(&v6, Domain::V4), Err(Error::AddressFamilyNotSupported));
+        let (link, length) = format("[ff02::1]:80".parse().expect("valid"));
+        assert_eq!(parse_to_bind(&link[..length], Domain::V6), Err(Error::InvalidArgument));
     }
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::addressing::Cidr;
+use crate::engine::Path;
 use crate::host;
 use libc::c_int;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -23,7 +24,7 @@ pub struct Interface {
 }
 
 const LOOPBACK: Interface = Interface {
-    name: "lo",
+    name: Path::Loopback.name(),
     index: 1,
     flags: libc::IFF_UP | libc::IFF_RUNNING | libc::IFF_LOOPBACK,
     hardware: libc::ARPHRD_LOOPBACK,
@@ -34,7 +35,7 @@ const LOOPBACK: Interface = Interface {
 pub const INTERFACES: [Interface; 2] = [
     LOOPBACK,
     Interface {
-        name: "tube0",
+        name: Path::Link.name(),
         index: 2,
         flags: libc::IFF_UP | libc::IFF_RUNNING | libc::IFF_BROADCAST | libc::IFF_MULTICAST,
         hardware: libc::ARPHRD_NONE,

@@ -21,7 +21,7 @@ use libc::c_int;
 use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, RawFd};
 use rustix::fs::OFlags;
 use rustix::io::FdFlags;
-use rustix::net::{AddressFamily, SocketFlags, sockopt};
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, sockopt};
 use std::net::SocketAddr;
 
 /// What a descriptor is, when it is one of ours. Async-signal-safe.
@@ -57,16 +57,23 @@ pub fn socket(domain: c_int, kind: c_int, protocol: c_int) -> Option<Result<RawF
     Some(open(domain, kind, protocol))
 }
 
+/// linux/net.h, and linux/in.h, with MPTCP.
+const SOCK_MAX: c_int = 11;
+const IPPROTO_MAX: c_int = 263;
+
 fn open(domain: Domain, kind: c_int, protocol: c_int) -> Result<RawFd> {
     let mut flags = SocketFlags::empty();
     flags.set(SocketFlags::NONBLOCK, kind & libc::SOCK_NONBLOCK != 0);
     flags.set(SocketFlags::CLOEXEC, kind & libc::SOCK_CLOEXEC != 0);
     let kind = match (kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC), protocol) {
+        // __sock_create, inet_create
+        (SOCK_MAX.. | ..=-1, _) | (_, IPPROTO_MAX.. | ..=-1) => return Err(Error::InvalidArgument),
         (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Kind::Stream,
         (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Kind::Datagram,
         (libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE) => Kind::Lite,
         (libc::SOCK_DGRAM, libc::IPPROTO_ICMP) if domain == Domain::V4 => Kind::Echo,
         (libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6) if domain == Domain::V6 => Kind::Echo,
+        (libc::SOCK_RAW, 0) => return Err(Error::ProtocolNotSupported),
         (libc::SOCK_RAW, _) => return Err(refused("raw socket", Error::Kernel(libc::EPERM))),
         (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => return Err(Error::ProtocolNotSupported),
         _ => return Err(Error::SocketTypeNotSupported),
@@ -87,7 +94,7 @@ fn refused(what: &'static str, error: Error) -> Error {
 
 /// bind(2)
 pub fn bind(identity: &Identity, address: &[u8]) -> Result<()> {
-    let address = address::parse(address, identity.domain)?.to_bind(identity.domain)?;
+    let address = address::parse_to_bind(address, identity.domain)?;
     datagrams::changed(identity);
     demand(identity, "bind", Request::Bind(address))
 }
@@ -119,9 +126,7 @@ pub fn connect(identity: &Identity, address: &[u8]) -> Result<Progress> {
     let request = match (identity.kind, to) {
         (kind, Given::Unspecified) if kind.is_datagram() => Request::ConnectDatagram(None),
         (kind, Given::Address(to)) if kind.is_datagram() => Request::ConnectDatagram(Some(to)),
-        (_, Given::Unspecified) => {
-            return Err(refused("connect(AF_UNSPEC) of a stream", Error::NotSupported));
-        }
+        (_, Given::Unspecified) => return disconnect(identity).map(|()| Progress::Done),
         (_, Given::Address(to)) => Request::Connect(to),
     };
     let (identity, begun) = match begin(identity, request)? {
@@ -137,7 +142,14 @@ pub fn connect(identity: &Identity, address: &[u8]) -> Result<Progress> {
         Connect::Pending => Ok(Progress::Waits(identity)),
         Connect::Done | Connect::Again => Ok(Progress::Done),
         Connect::Kernels => Ok(Progress::Kernels),
+        Connect::Failed(error) => Err(error),
     }
+}
+
+/// connect(2) of a stream to AF_UNSPEC.
+fn disconnect(identity: &Identity) -> Result<()> {
+    let (_, fresh) = host::ask(identity, "connect", Request::Disconnect, &[])?;
+    fresh.map_or(Ok(()), |fresh| renew(fresh, identity))
 }
 
 fn begin(identity: &Identity, request: Request) -> Result<Connect> {
@@ -146,19 +158,34 @@ fn begin(identity: &Identity, request: Request) -> Result<Connect> {
             put_in_place(socket, identity)?;
             Ok(Connect::Kernels)
         }
+        (Answer::Connect(Connect::Failed(error)), fresh) => {
+            as_before(identity, fresh);
+            Err(error)
+        }
         (Answer::Connect(begun), _) => Ok(begun),
         _ => Err(Error::Broken),
     }
 }
 
+/// After a connect that failed. Without a fresh near end the next attempt asks for one.
+fn as_before(identity: &Identity, fresh: Option<Owned>) {
+    if let Some(fresh) = fresh {
+        let _ = renew(fresh, identity);
+    }
+}
+
 /// Puts a new near end in the place of one whose connect failed: the kernel lets an AF_UNIX socket connect once only.
-/// Duplicates of the old one do not follow.
+/// Duplicates of the old one do not follow; when it was they that learned of the failure, this one has to ask.
 fn replace(identity: &Identity) -> Result<Identity> {
-    let near = identity.near();
-    let request = Request::Replacement { nonblocking: is_nonblocking(near) };
-    let (_, replacement) = host::ask(identity, "connect", request, &[])?;
-    put_in_place(replacement.ok_or(Error::Broken)?, identity)?;
+    let (_, replacement) = host::ask(identity, "connect", Request::Replacement, &[])?;
+    renew(replacement.ok_or(Error::Broken)?, identity)?;
     identify(identity.fd).ok_or(Error::BadDescriptor)
+}
+
+/// Gives the number of a near end to another near end, with the options that are natively its own.
+fn renew(fresh: Owned, identity: &Identity) -> Result<()> {
+    unix::inherit(identity.near(), &fresh);
+    put_in_place(fresh, identity)
 }
 
 /// Gives the number of a near end to another open file, and its places in epoll sets.
@@ -197,8 +224,8 @@ pub fn is_nonblocking(fd: impl AsFd) -> bool {
 
 /// The outcome of a connect that was waited for; None while it is under way.
 pub fn connected(identity: &Identity) -> Option<Result<()>> {
-    match ask(identity, "connect", Request::Connected) {
-        Ok(Answer::Connect(Connect::Pending)) => None,
+    match begin(identity, Request::Connected) {
+        Ok(Connect::Pending) => None,
         outcome => Some(outcome.map(drop)),
     }
 }
@@ -230,25 +257,32 @@ pub fn can_accept(identity: &Identity) -> Result<()> {
 
 /// What accept(2) took from a listener of ours, whose host is `host`: the peer, or None for a stranger who found
 /// the name. The kernel knows who made either end.
-pub fn accepted(host: Option<Peer>, identity: &Identity) -> Option<SocketAddr> {
+pub fn accepted(host: Option<Peer>, listener: &Identity, identity: &Identity) -> Option<SocketAddr> {
     let (_, peer) = identity.accepted?;
     if host.is_none() || unix::peer(identity.near()) != host {
         return None;
     }
-    if !host::is_elsewhere(identity) {
+    if !host::is_elsewhere(listener) {
         // A host elsewhere looks by itself from time to time: it is not worth a message for each.
-        let _ = demand(identity, "accept", Request::Accepted);
+        let _ = demand(listener, "accept", Request::Accepted);
     }
+    unix::inherit(listener.near(), identity.near());
     Some(peer)
 }
 
-/// shutdown(2), the part before the kernel's own call on the near end.
-pub fn shutdown(identity: &Identity, how: c_int) -> Result<()> {
+/// shutdown(2), the part before the kernel's own call on the near end. False when there is nothing left for that to do: the
+/// socket listened, and has another near end, that does not.
+pub fn shutdown(identity: &Identity, how: c_int) -> Result<bool> {
     if ![libc::SHUT_RD, libc::SHUT_WR, libc::SHUT_RDWR].contains(&how) {
         return Err(Error::InvalidArgument);
     }
-    let (reading, writing) = (how != libc::SHUT_WR, how != libc::SHUT_RD);
-    demand(identity, "shutdown", Request::Shutdown { reading, writing })
+    let request = Request::Shutdown { reading: how != libc::SHUT_WR, writing: how != libc::SHUT_RD };
+    let (_, fresh) = host::ask(identity, "shutdown", request, &[])?;
+    let Some(fresh) = fresh else { return Ok(true) };
+    // Whoever waits in accept wakes up with EINVAL.
+    rustix::net::shutdown(identity.near(), Shutdown::Both)?;
+    renew(fresh, identity)?;
+    Ok(false)
 }
 
 /// Why a read of a stream gave nothing, when the kernel gave end of file, ECONNRESET, or EINVAL for a near end that is
@@ -302,7 +336,19 @@ pub fn option(identity: &Identity, level: c_int, name: c_int, room: usize) -> Re
         return Ok(None);
     }
     match ask(identity, "getsockopt", Request::GetOption { level, name, room })? {
-        Answer::Bytes(bytes) => Ok(Some(bytes)),
+        Answer::Bytes(bytes) => {
+            if (level, name, identity.kind) == (libc::SOL_SOCKET, libc::SO_ERROR, Kind::Stream) {
+                // The near end's own, which shows as POLLERR.
+                let _ = sockopt::socket_error(identity.near());
+            }
+            if (level, name) == (libc::SOL_SOCKET, libc::SO_BINDTODEVICE)
+                && !bytes.is_empty()
+                && room < libc::IFNAMSIZ
+            {
+                return Err(Error::InvalidArgument);
+            }
+            Ok(Some(bytes))
+        }
         _ => Err(Error::Broken),
     }
 }

@@ -62,7 +62,7 @@ impl Engine {
             return false;
         }
         let tuple = FourTuple::of(segment);
-        let Some(id) = self.listener(&tuple) else { return false };
+        let Some(id) = self.listener(&tuple, path) else { return false };
         let offset = self.random.timestamp_offset(&tuple);
         let Engine { sockets, cookies, .. } = self;
         let Some(listener) = sockets.listener_mut(id).filter(|listener| listener.expects_cookies(now)) else {

@@ -27,6 +27,14 @@ impl Path {
         }
     }
 
+    /// Its name (if_indextoname(3)).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Path::Loopback => "lo",
+            Path::Link => "tube0",
+        }
+    }
+
     /// The interface with this number.
     pub const fn with_index(index: u32) -> Option<Path> {
         match index {

@@ -10,9 +10,13 @@
 //! what finds no room is dropped. A client that answers a cookie goes into the accept queue at once.
 //!
 //! A connection that has sent nothing stays in the SYN queue of a listener with TCP_DEFER_ACCEPT, established as it is.
+//!
+//! The SYNs of a listener that is guarded wait in the same place, for a moment: the owner may have gone without having said so,
+//! and is asked before one is answered. When a listener is released what waits is refused.
 #![forbid(unsafe_code)]
 
 use super::address::FourTuple;
+use super::ports::Claim;
 use super::socket::{Body, LateRequest, Listener, Offer, Owner, Stream};
 use super::time_wait::Entry;
 use super::{Domain, Engine, Incoming, Path, Refusal, SocketId};
@@ -60,7 +64,7 @@ impl Listener {
         // A cookie cannot promise a number that is safe after TIME-WAIT.
         let cookie = self.has_room() && request.after.is_none();
         match again {
-            Some(again) if cookie => drop(self.late.remove(again)),
+            Some(again) if cookie && self.is_full() => drop(self.late.remove(again)),
             Some(again) => {
                 self.late[again] = request;
                 return Postponed::Kept;
@@ -99,8 +103,9 @@ impl Engine {
             Body::Stream(_) => return Err(Error::InvalidArgument),
             Body::Datagram(_) => return Err(Error::NotSupported),
         }
-        if socket.bound.is_none() {
-            self.bind_to(id, None, 0, now)?;
+        let (bound, address) = (socket.bound, socket.bound.and_then(|bound| bound.address));
+        if bound.is_none_or(|bound| bound.port == 0) {
+            self.bind_to(id, address, 0, now)?;
         }
         let socket = self.sockets.find_mut(id).expect("found above");
         let bound = socket.bound.expect("bound above");
@@ -130,6 +135,22 @@ impl Engine {
         Some(accepted)
     }
 
+    /// From now on no SYN is answered before the owner, who sees that the listener changed, says by `hold_accepting` that it
+    /// is there.
+    pub fn guard_requests(&mut self, id: SocketId) {
+        if let Some(listener) = self.sockets.listener_mut(id) {
+            listener.guarded = true;
+        }
+    }
+
+    /// Whether anybody waits at a listener for room, or for its owner.
+    pub fn requests_wait(&self, id: SocketId) -> bool {
+        match self.sockets.find(id).map(|socket| &socket.body) {
+            Some(Body::Stream(Stream::Listening(listener))) => listener.is_awaited(),
+            _ => false,
+        }
+    }
+
     /// While set, the listener answers no SYN (its owner's queue is full): they wait, within limits.
     pub fn hold_accepting(&mut self, id: SocketId, hold: bool) {
         if let Some(listener) = self.sockets.listener_mut(id) {
@@ -147,7 +168,7 @@ impl Engine {
             while let Some(late) = self.sockets.listener_mut(id).and_then(Listener::next_late) {
                 // Its client tried again meanwhile, and that SYN found room.
                 if !self.connections.contains(&FourTuple::of(&late.segment)) {
-                    self.take_request_for(id, &late.segment, late.path, late.after, now);
+                    self.answer_request_for(id, &late.segment, late.path, late.after, now);
                 }
             }
         }
@@ -227,18 +248,20 @@ impl Engine {
         after: Option<Entry>,
         now: Instant,
     ) {
-        match self.listener(&FourTuple::of(&segment)) {
+        match self.listener(&FourTuple::of(&segment), path) {
             Some(listener) => self.take_request_for(listener, &segment, path, after, now),
             None if self.settings.offer_incoming => self.offer(packet, segment, path),
             None => self.refuse_segment(&segment),
         }
     }
 
-    /// Who listens for the connection `tuple`: of several with SO_REUSEPORT always the same one.
-    pub(super) fn listener(&self, tuple: &FourTuple) -> Option<SocketId> {
+    /// Who listens for the connection `tuple` over `path`: of several with SO_REUSEPORT always the same one.
+    pub(super) fn listener(&self, tuple: &FourTuple, path: Path) -> Option<SocketId> {
         let to = tuple.local;
         let spread = || self.random.spread(tuple);
-        self.stream_ports.lookup(to.port(), to.ip(), |claim| claim.listening, spread)
+        let device = |id| self.sockets.find(id).and_then(|socket| socket.reach.device);
+        let listens = |claim: &Claim| claim.listening && device(claim.id).is_none_or(|device| device == path);
+        self.stream_ports.lookup(to.port(), to.ip(), listens, spread)
     }
 
     fn take_request_for(
@@ -250,14 +273,13 @@ impl Engine {
         now: Instant,
     ) {
         let Some(listener) = self.sockets.listener_mut(id) else { return };
-        if !listener.is_full() {
-            if let Some(embryo) = self.conceive(id) {
-                self.answer_request(embryo, segment, path, Owner::Queue(id), after, now);
-            }
-            return;
+        let full = listener.is_full();
+        // Of more than may wait the owner is not asked: the first of them have asked already.
+        if !full && (!listener.guarded || listener.late.len() >= LATE_MAX) {
+            return self.answer_request_for(id, segment, path, after, now);
         }
         match listener.postpone(LateRequest { segment: segment.clone(), path, after }) {
-            Postponed::Kept => {}
+            Postponed::Kept => self.announce(id),
             Postponed::Cookie => self.send_cookie(id, segment, path, now),
             Postponed::Dropped => {
                 self.counters.listen_overflows += 1;
@@ -266,16 +288,29 @@ impl Engine {
         }
     }
 
+    fn answer_request_for(
+        &mut self,
+        id: SocketId,
+        segment: &Segment,
+        path: Path,
+        after: Option<Entry>,
+        now: Instant,
+    ) {
+        if let Some(embryo) = self.conceive(id) {
+            self.answer_request(embryo, segment, path, Owner::Queue(id), after, now);
+        }
+    }
+
     /// A socket for a connection to the listener `id`, counted in its SYN queue.
     pub(super) fn conceive(&mut self, id: SocketId) -> Option<SocketId> {
         let socket = self.sockets.find(id)?;
         let (domain, reuse, v6_only) = (socket.domain, socket.reuse, socket.v6_only);
-        let (options, broadcast) = (socket.options.clone(), socket.broadcast);
+        let (options, broadcast, reach) = (socket.options.clone(), socket.broadcast, socket.reach);
         let embryo = self.sockets.insert(domain, Body::Stream(Stream::Fresh));
         let socket = self.sockets.find_mut(embryo)?;
         // accept(2): what is set on the listener is set on what it accepts.
-        (socket.reuse, socket.v6_only, socket.options, socket.broadcast) =
-            (reuse, v6_only, options, broadcast);
+        (socket.reuse, socket.v6_only, socket.options, socket.broadcast, socket.reach) =
+            (reuse, v6_only, options, broadcast, reach);
         self.sockets.listener_mut(id)?.embryos.insert(embryo);
         Some(embryo)
     }

@@ -309,12 +309,22 @@ impl Engine {
         if socket.bound.is_some_and(|bound| bound.port != 0) || !socket.is_unused() {
             return Err(Error::InvalidArgument);
         }
-        let stream = socket.is_stream();
-        let wanted = socket.wire_address(address)?;
-        if !wanted.ip().is_unspecified() && !self.can_bind(wanted.ip(), stream) {
+        // A mapped address with IPV6_V6ONLY (inet6_bind).
+        let wanted = socket.wire_address(address).map_err(|error| match error {
+            Error::NetworkUnreachable => Error::InvalidArgument,
+            error => error,
+        })?;
+        let reach = socket.reach;
+        if !wanted.ip().is_unspecified() && !reach.any_address && !self.can_bind(wanted.ip()) {
             return Err(Error::AddressNotAvailable);
         }
         let address = (!wanted.ip().is_unspecified()).then_some(wanted.ip());
+        if let Some(socket) = self.sockets.find_mut(id)
+            && (wanted.port(), reach.port_later, socket.is_stream()) == (0, true, true)
+        {
+            socket.bound = Some(socket::Bound { address, port: 0 });
+            return Ok(());
+        }
         self.bind_to(id, address, wanted.port(), now)?;
         if let Some(datagrams) = self.sockets.datagrams_mut(id) {
             datagrams.chosen = Chosen { address, port: wanted.port() != 0 };
@@ -322,10 +332,11 @@ impl Engine {
         Ok(())
     }
 
-    fn can_bind(&self, address: IpAddr, stream: bool) -> bool {
+    fn can_bind(&self, address: IpAddr) -> bool {
         self.is_local(address)
             || (self.settings.any_address && crate::ip::is_unicast(address))
-            || (!stream && (self.is_broadcast(address) || address.is_multicast()))
+            || self.is_broadcast(address)
+            || address.is_multicast()
     }
 
     /// Binds to a port, or an ephemeral one for 0; the socket's domain and options say what that conflicts with.

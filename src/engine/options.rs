@@ -22,6 +22,16 @@ pub enum SocketOption {
     V6Only(bool),
     /// SO_BROADCAST
     Broadcast(bool),
+    /// SO_BINDTODEVICE, of streams
+    Device(Option<Path>),
+    /// SO_DONTROUTE, of streams
+    OnlyNeighbours(bool),
+    /// IP_FREEBIND
+    AnyAddress(bool),
+    /// IP_BIND_ADDRESS_NO_PORT, of streams
+    PortLater(bool),
+    /// IP_MINTTL, IPV6_MINHOPCOUNT, of streams
+    MinimumHops(Domain, u8),
     /// IP_TTL, IPV6_UNICAST_HOPS
     HopLimit(Domain, Option<u8>),
     /// IP_TOS, IPV6_TCLASS
@@ -146,6 +156,13 @@ impl Engine {
             SocketOption::V6Only(on) if socket.bound.is_none() || on == socket.v6_only => socket.v6_only = on,
             SocketOption::V6Only(_) => return Err(Error::InvalidArgument),
             SocketOption::Broadcast(on) => socket.broadcast = on,
+            SocketOption::Device(device) => socket.reach.device = device,
+            SocketOption::OnlyNeighbours(on) => socket.reach.only_neighbours = on,
+            SocketOption::AnyAddress(on) => socket.reach.any_address = on,
+            SocketOption::PortLater(on) => socket.reach.port_later = on,
+            SocketOption::MinimumHops(domain, hops) => {
+                *version_of(&mut socket.reach.minimum_hops, domain) = hops;
+            }
             SocketOption::KeepAlive(Some(probes)) if !probes.is_valid() => {
                 return Err(Error::InvalidArgument);
             }

@@ -51,7 +51,7 @@ impl Engine {
             return false;
         }
         let found = self.connections.get(&FourTuple::of(segment)).copied();
-        found.is_some_and(|id| self.take_segment_for(id, payload, segment, Path::Link, now))
+        found.is_some_and(|id| self.take_segment_for(id, payload, segment, (Path::Link, header), now))
     }
 
     pub(super) fn take(&mut self, packet: &[u8], path: Path, now: Instant) {
@@ -130,7 +130,7 @@ impl Engine {
         let segment = parsed.as_ref().map_err(|fault| *fault)?;
         let tuple = FourTuple::of(segment);
         if let Some(id) = self.connections.get(&tuple).copied()
-            && self.take_segment_for(id, segment.payload_in(packet), segment, path, now)
+            && self.take_segment_for(id, segment.payload_in(packet), segment, (path, header), now)
         {
             return Ok(());
         }
@@ -154,7 +154,7 @@ impl Engine {
             None if self.take_cookie(packet, &segment, path, now) => {}
             // RFC 9293 3.10.7.2: nothing that a listener answers.
             None if segment.acknowledgement.is_none()
-                && self.listener(&FourTuple::of(&segment)).is_some() => {}
+                && self.listener(&FourTuple::of(&segment), path).is_some() => {}
             None => self.refuse_segment(&segment),
         }
     }
@@ -196,12 +196,18 @@ impl Engine {
         id: SocketId,
         payload: &[u8],
         segment: &Segment,
-        path: Path,
+        (path, header): (Path, &Header),
         now: Instant,
     ) -> bool {
         let Engine { sockets, contexts, ready, changes, .. } = self;
         sockets.prefetch(id);
         let Some(socket) = sockets.find_mut(id) else { return true };
+        let minimum = &socket.reach.minimum_hops;
+        let minimum = if header.source.is_ipv4() { minimum.v4 } else { minimum.v6 };
+        if header.treatment.hop_limit < minimum {
+            self.counters.dropped += 1;
+            return true;
+        }
         match &mut socket.body {
             Body::Stream(Stream::Open(open)) => {
                 if open.path != path {

@@ -12,6 +12,7 @@ use super::ports::{Claim, Reuse};
 use super::time_wait::Entry;
 use super::{Domain, Path, SocketId};
 use crate::error::{Error, Result};
+use crate::ip::Versions;
 use crate::sys::cache::prefetch;
 use crate::tcp::cookie::Cookie;
 use crate::tcp::{Connection, Options, Segment, State};
@@ -28,12 +29,27 @@ const BURIED: SocketId = SocketId(0);
 /// Bits of an id that are the slot.
 const SLOT_BITS: u32 = 24;
 
-/// Where a socket is bound.
+/// Where a socket is bound. Port 0 is one that connect or listen will choose (IP_BIND_ADDRESS_NO_PORT).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bound {
     /// None for any.
     pub(super) address: Option<IpAddr>,
     pub(super) port: u16,
+}
+
+/// Where a socket may be, and whom it talks to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reach {
+    /// SO_BINDTODEVICE
+    pub(super) device: Option<Path>,
+    /// SO_DONTROUTE
+    pub(super) only_neighbours: bool,
+    /// IP_FREEBIND
+    pub(super) any_address: bool,
+    /// IP_BIND_ADDRESS_NO_PORT
+    pub(super) port_later: bool,
+    /// IP_MINTTL, IPV6_MINHOPCOUNT
+    pub(super) minimum_hops: Versions<u8>,
 }
 
 pub(super) struct Socket {
@@ -43,6 +59,7 @@ pub(super) struct Socket {
     pub(super) reuse: Reuse,
     pub(super) v6_only: bool,
     pub(super) broadcast: bool,
+    pub(super) reach: Reach,
     /// None as long as all are at their defaults.
     pub(super) options: Option<Box<Options>>,
     pub(super) error: Option<Error>,
@@ -77,6 +94,8 @@ pub(super) enum Stream {
 pub(super) struct Listener {
     pub(super) backlog: usize,
     pub(super) hold: bool,
+    /// A SYN waits until the owner says that it is still there.
+    pub(super) guarded: bool,
     /// In SYN-RECEIVED, or deferred.
     pub(super) embryos: HashSet<SocketId>,
     /// Established, not accepted yet.
@@ -334,6 +353,7 @@ impl Sockets {
             reuse: Reuse::default(),
             v6_only: false,
             broadcast: false,
+            reach: Reach::default(),
             options: None,
             error: None,
             announced: false,

@@ -31,10 +31,20 @@ impl Engine {
         }
         self.expire_time_waits(now);
         let socket = self.sockets.find(id).expect("it has a state");
-        let bound = socket.bound;
+        let (bound, reach) = (socket.bound, socket.reach);
+        let local = self.is_local(remote.ip());
+        if local && reach.device == Some(Path::Link)
+            || !local && reach.only_neighbours && self.next_hop(remote.ip()) != Some(remote.ip())
+        {
+            return Err(Error::NetworkUnreachable);
+        }
         let address = match bound.and_then(|bound| bound.address) {
             // What leaves the host must not come from its loopback (RFC 1122 3.2.1.3); Linux says EINVAL.
             Some(address) if address.is_loopback() && !self.is_local(remote.ip()) => {
+                return Err(Error::InvalidArgument);
+            }
+            // Nor from one that is many's, to which a stream can be bound (ip_route_output_key).
+            Some(address) if !ip::is_unicast(address) || self.is_broadcast(address) => {
                 return Err(Error::InvalidArgument);
             }
             Some(address) if address.is_ipv4() == remote.is_ipv4() => {
@@ -45,8 +55,8 @@ impl Engine {
             None => self.source_for(remote.ip())?,
         };
         let tuple = match bound {
-            Some(Bound { port, .. }) => self.tuple_from(SocketAddr::new(address, port), remote),
-            None => self.tuple_from_any_port(id, address, remote, now),
+            Some(Bound { port: port @ 1.., .. }) => self.tuple_from(SocketAddr::new(address, port), remote),
+            Some(Bound { port: 0, .. }) | None => self.tuple_from_any_port(id, address, remote, now),
         };
         self.start(id, tuple.ok_or(Error::AddressNotAvailable)?, now);
         Ok(())
@@ -99,6 +109,7 @@ impl Engine {
         let path = if self.is_local(tuple.remote.ip()) { Path::Loopback } else { Path::Link };
         let offset = self.random.timestamp_offset(&tuple);
         let Some(socket) = self.sockets.find_mut(id) else { return };
+        let path = socket.reach.device.unwrap_or(path);
         let context = &mut self.contexts[path as usize];
         let FourTuple { local, remote } = tuple;
         let connection =
@@ -288,10 +299,14 @@ impl Engine {
             Body::Stream(Stream::Listening(listener)) => {
                 let waiting: Vec<SocketId> =
                     listener.embryos.drain().chain(listener.queue.drain(..)).collect();
+                let late = core::mem::take(&mut listener.late);
                 self.sockets.remove(id);
                 for id in waiting {
                     self.abort(id, now);
                     self.discard(id);
+                }
+                for request in late {
+                    self.refuse_segment(&request.segment);
                 }
             }
             Body::Stream(Stream::Offered(_)) => self.refuse(id, super::Refusal::Silence, now),
@@ -328,6 +343,13 @@ impl Engine {
             Body::Stream(Stream::Open(open)) if open.opening => Some(StreamState::Connecting),
             Body::Stream(Stream::Open(_)) => Some(StreamState::Connected),
         }
+    }
+
+    /// The peer of a connection that was released, until it is over.
+    pub fn peer_of_released(&self, id: SocketId) -> Option<SocketAddr> {
+        let socket = self.sockets.find(id)?;
+        let open = socket.connection().filter(|open| open.owner == Owner::Nobody && open.attached)?;
+        Some(socket.present(open.tuple.remote))
     }
 
     /// Why an Ended stream ended; None for an orderly end.

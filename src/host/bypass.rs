@@ -10,7 +10,6 @@
 //! (`calls::may_go`). Duplicates of the near end stay behind, unconnected.
 
 use super::Inner;
-use super::options::algorithm_name;
 use crate::bridge::name::Identity;
 use crate::bridge::options::Options;
 use crate::bridge::{Ended, Role, Socket};
@@ -130,7 +129,7 @@ fn chosen(options: &Options) -> [(c_int, c_int, Option<Vec<u8>>); 22] {
     let linger2 = options
         .linger2
         .map(|limit| if limit.is_zero() { number(-1) } else { number(limit.as_secs() as c_int) });
-    let congestion = options.congestion.map(|_| algorithm_name(options.congestion).as_bytes().to_vec());
+    let congestion = options.congestion.map(|algorithm| algorithm.name().as_bytes().to_vec());
     [
         (IPPROTO_IPV6, libc::IPV6_V6ONLY, flag(options.v6_only)),
         (SOL_SOCKET, libc::SO_REUSEADDR, flag(options.reuse_address)),

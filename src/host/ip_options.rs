@@ -2,7 +2,7 @@
 //! engine; what is shown with a datagram (IP_RECVTTL and its like) is written into its header by the bridge.
 //!
 //! As on Linux an int may come as one byte at level IPPROTO_IP, and a small one goes out as one byte to who has no more
-//! room. IP_FREEBIND, IP_TRANSPARENT, IP_OPTIONS and whole lists of sources (IP_MSFILTER) are not here: ENOPROTOOPT.
+//! room. IP_OPTIONS and whole lists of sources (IP_MSFILTER) are not here: ENOPROTOOPT.
 
 use super::Inner;
 use super::options::{Value, flag, number, unknown};
@@ -25,6 +25,11 @@ const DISCOVERIES: [PathMtuDiscovery; 6] = [
     PathMtuDiscovery::Omit,
 ];
 const HOPS_DEFAULT: c_int = 64;
+/// RFC 8200 5
+const MTU_MIN: c_int = 1280;
+
+/// linux/netfilter_ipv4.h
+const SO_ORIGINAL_DST: c_int = 80;
 
 /// Membership options that libc does not name.
 const IP_MULTICAST_ALL: c_int = 49;
@@ -39,7 +44,9 @@ const MCAST_JOIN_SOURCE_GROUP: c_int = 46;
 const MCAST_LEAVE_SOURCE_GROUP: c_int = 47;
 
 /// What takes an int at level IPPROTO_IPV6: of these a shorter value is EINVAL, of others it does not matter.
-const KNOWN_V6: [c_int; 14] = [
+const KNOWN_V6: [c_int; 16] = [
+    libc::IPV6_FREEBIND,
+    libc::IPV6_MINHOPCOUNT,
     libc::IPV6_V6ONLY,
     libc::IPV6_UNICAST_HOPS,
     libc::IPV6_TCLASS,
@@ -77,6 +84,13 @@ fn get_v4(inner: &mut Inner, identity: &Identity, options: &IpOptions, name: c_i
         libc::IP_RETOPTS => small_flag(options.shows_options),
         libc::IP_RECVERR => small_flag(options.reports),
         libc::IP_MTU_DISCOVER => Value::Small(options.discovery as c_int),
+        libc::IP_MINTTL => Value::Small(options.minimum_hops.into()),
+        libc::IP_FREEBIND => small_flag(inner.socket(identity.id)?.options.any_address),
+        libc::IP_BIND_ADDRESS_NO_PORT if !datagrams => {
+            small_flag(inner.socket(identity.id)?.options.port_later)
+        }
+        // There is no NAT behind which another would be.
+        SO_ORIGINAL_DST if !datagrams => return Err(Error::Kernel(libc::ENOENT)),
         libc::IP_MTU => Value::Number(path_mtu(inner, identity)?),
         libc::IP_MULTICAST_TTL => Value::Small(options.multicast_hops.map_or(1, c_int::from)),
         libc::IP_MULTICAST_LOOP => small_flag(!options.multicast_quiet),
@@ -114,6 +128,8 @@ fn get_v6(inner: &mut Inner, identity: &Identity, options: &IpOptions, name: c_i
         libc::IPV6_RECVPKTINFO => flag(options.shows_destination),
         libc::IPV6_RECVERR => flag(options.reports),
         libc::IPV6_MTU_DISCOVER => Value::Number(options.discovery as c_int),
+        libc::IPV6_MINHOPCOUNT => Value::Number(options.minimum_hops.into()),
+        libc::IPV6_FREEBIND => flag(inner.socket(identity.id)?.options.any_address),
         libc::IPV6_MTU => Value::Number(path_mtu(inner, identity)?),
         libc::IPV6_MULTICAST_HOPS => Value::Number(options.multicast_hops.map_or(1, c_int::from)),
         libc::IPV6_MULTICAST_LOOP => flag(!options.multicast_quiet),
@@ -148,7 +164,7 @@ pub(super) fn set(
 }
 
 /// An int, or the one byte that stands for it; nothing is zero.
-fn small(value: &[u8]) -> c_int {
+pub(super) fn small(value: &[u8]) -> c_int {
     number(value).unwrap_or_else(|_| value.first().copied().unwrap_or(0).into())
 }
 
@@ -186,10 +202,29 @@ fn set_v4(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8]) -> 
             let path = multicast_interface_v4(inner, value)?;
             &move |options| options.multicast_path = path
         }
+        libc::IP_MINTTL
+        | libc::IP_FREEBIND
+        | libc::IP_MULTICAST_TTL
+        | libc::IP_MULTICAST_LOOP
+        | IP_MULTICAST_ALL
+            if value.is_empty() =>
+        {
+            return Err(Error::InvalidArgument);
+        }
         _ => {
             let number = small(value);
             let on = number != 0;
             match name {
+                libc::IP_FREEBIND => {
+                    return inner.set_options(identity.id, |options| options.any_address = on);
+                }
+                libc::IP_BIND_ADDRESS_NO_PORT if !datagrams => {
+                    return inner.set_options(identity.id, |options| options.port_later = on);
+                }
+                libc::IP_MINTTL => {
+                    let hops = minimum_hops(number)?;
+                    &move |options| options.minimum_hops = hops
+                }
                 libc::IP_TTL => {
                     let hops = hops(number, 1)?;
                     &move |options| options.hops = hops
@@ -239,6 +274,15 @@ fn set_v6(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8]) -> 
     let on = number != 0;
     let change: &dyn Fn(&mut IpOptions) = match name {
         libc::IPV6_V6ONLY => return inner.set_options(identity.id, |options| options.v6_only = on),
+        libc::IPV6_FREEBIND => return inner.set_options(identity.id, |options| options.any_address = on),
+        libc::IPV6_MINHOPCOUNT => {
+            let hops = minimum_hops(number)?;
+            &move |options| options.minimum_hops = hops
+        }
+        // Bounds fragments, which a stream has none of.
+        libc::IPV6_MTU if identity.kind == Kind::Stream && (number == 0 || number >= MTU_MIN) => {
+            return Ok(());
+        }
         libc::IPV6_UNICAST_HOPS => {
             let hops = hops(number, 0)?;
             &move |options| options.hops = hops
@@ -285,6 +329,10 @@ fn hops(number: c_int, least: c_int) -> Result<Option<u8>> {
     }
 }
 
+fn minimum_hops(number: c_int) -> Result<u8> {
+    u8::try_from(number).map_err(|_| Error::InvalidArgument)
+}
+
 fn discovery(number: c_int) -> Result<PathMtuDiscovery> {
     let place = usize::try_from(number).ok();
     place.and_then(|place| DISCOVERIES.get(place)).copied().ok_or(Error::InvalidArgument)
@@ -303,8 +351,9 @@ pub(super) fn apply(inner: &mut Inner, id: SocketId, domain: Domain) -> Result<(
     Ok(())
 }
 
-fn options_of(options: &IpOptions, domain: Domain) -> [SocketOption; 8] {
+fn options_of(options: &IpOptions, domain: Domain) -> [SocketOption; 9] {
     [
+        SocketOption::MinimumHops(domain, options.minimum_hops),
         SocketOption::HopLimit(domain, options.hops),
         SocketOption::TrafficClass(domain, options.traffic_class),
         SocketOption::MulticastHops(domain, options.multicast_hops.unwrap_or(1)),

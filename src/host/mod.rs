@@ -24,6 +24,7 @@ mod exit;
 mod impairment;
 mod inner;
 mod ip_options;
+mod kept_options;
 mod links;
 mod network;
 pub mod options;

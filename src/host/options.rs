@@ -7,11 +7,11 @@
 //! shows them. The queue between near and far end comes on top: as much again, at most 208 KiB each way.
 //! TCP_NOTSENT_LOWAT bounds what the stack holds unsent, not what waits in the near end.
 
-use super::{Inner, ip_options, tcp_info, udp_options};
+use super::{Inner, ip_options, kept_options, tcp_info, udp_options};
 use crate::bridge::Role;
 use crate::bridge::name::Identity;
 use crate::bridge::options::Options;
-use crate::engine::{Domain, Kind, SocketOption, Timestamps};
+use crate::engine::{Domain, Kind, Path, SocketOption, Timestamps};
 use crate::error::{Error, Result};
 use crate::observe::log;
 use crate::sys::{self, unix};
@@ -136,6 +136,9 @@ pub fn is_kernels(level: c_int, name: c_int) -> bool {
 
 /// getsockopt(2)
 pub(super) fn get(inner: &mut Inner, identity: &Identity, level: c_int, name: c_int) -> Result<Value> {
+    if let Some(value) = kept_options::get(inner, identity, level, name) {
+        return value;
+    }
     match level {
         SOL_SOCKET => get_socket(inner, identity, name),
         libc::IPPROTO_TCP if identity.kind == Kind::Stream => get_tcp(inner, identity, name),
@@ -143,7 +146,8 @@ pub(super) fn get(inner: &mut Inner, identity: &Identity, level: c_int, name: c_
         libc::IPPROTO_UDP | libc::IPPROTO_UDPLITE if udp_options::apply_to(identity.kind) => {
             udp_options::get(inner, identity, name)
         }
-        _ => Err(unknown(level, name)),
+        // A level that a socket of the kind does not have: to set one there is ENOPROTOOPT all the same (ip_getsockopt).
+        _ => Err(Error::NotSupported),
     }
 }
 
@@ -196,11 +200,17 @@ fn get_socket(inner: &mut Inner, identity: &Identity, name: c_int) -> Result<Val
             // struct so_timestamping, of which the clock is none of ours.
             Value::Bytes([options.timestamping.to_ne_bytes(), [0; 4]].concat())
         }
-        (libc::SO_BINDTODEVICE, _) => Value::Bytes(Vec::new()),
+        (libc::SO_DONTROUTE, Kind::Stream) => flag(options.only_neighbours),
+        (libc::SO_BINDTODEVICE, _) => {
+            let name = options.device.map(|path| [path.name().as_bytes(), &[0]].concat());
+            return Ok(Value::Bytes(name.unwrap_or_default()));
+        }
         (libc::SO_LINGER, _) => {
             let on = c_int::from(options.linger.is_some()).to_ne_bytes();
-            Value::Bytes([on, options.linger.unwrap_or(0).to_ne_bytes()].concat())
+            Value::Bytes([on, options.linger_shown.to_ne_bytes()].concat())
         }
+        // Of a peer that is no process of the machine's.
+        (libc::SO_PEERCRED, _) => Value::Bytes([0, -1, -1].map(c_int::to_ne_bytes).concat()),
         _ => return Err(unknown(SOL_SOCKET, name)),
     })
 }
@@ -222,7 +232,7 @@ fn get_tcp(inner: &mut Inner, identity: &Identity, name: c_int) -> Result<Value>
         libc::TCP_USER_TIMEOUT => Value::Number(options.user_timeout.as_millis() as c_int),
         libc::TCP_CONGESTION => {
             // TCP_CA_NAME_MAX
-            let mut name = algorithm_name(options.congestion).as_bytes().to_vec();
+            let mut name = algorithm_of(options.congestion).name().as_bytes().to_vec();
             name.resize(16, 0);
             Value::Bytes(name)
         }
@@ -235,6 +245,7 @@ fn get_tcp(inner: &mut Inner, identity: &Identity, name: c_int) -> Result<Value>
         libc::TCP_WINDOW_CLAMP => Value::Number(options.window_clamp as c_int),
         libc::TCP_NOTSENT_LOWAT => Value::Number(options.not_sent_low_water as c_int),
         libc::TCP_DEFER_ACCEPT => seconds(options.defer_accept),
+        libc::TCP_QUEUE_SEQ => return Err(Error::InvalidArgument),
         _ => return Err(unknown(libc::IPPROTO_TCP, name)),
     })
 }
@@ -257,12 +268,8 @@ fn segment_size(inner: &mut Inner, identity: &Identity) -> Result<Value> {
     Ok(Value::Number(if connected { inner.segment_size(identity.id) as c_int } else { wanted }))
 }
 
-const ALGORITHMS: [(Algorithm, &str); 2] = [(Algorithm::Cubic, "cubic"), (Algorithm::Bbr, "bbr")];
-
-/// As TCP_CONGESTION has it.
-pub(super) fn algorithm_name(algorithm: Option<Algorithm>) -> &'static str {
-    let algorithm = algorithm.unwrap_or(tcp::Settings::default().congestion);
-    ALGORITHMS.iter().find(|(known, _)| *known == algorithm).map_or("", |(_, name)| name)
+fn algorithm_of(chosen: Option<Algorithm>) -> Algorithm {
+    chosen.unwrap_or(tcp::Settings::default().congestion)
 }
 
 /// setsockopt(2)
@@ -273,12 +280,24 @@ pub(super) fn set(
     name: c_int,
     value: &[u8],
 ) -> Result<()> {
+    if let Some(set) = kept_options::set(inner, identity, level, name, value) {
+        return set;
+    }
     match (level, name) {
-        (SOL_SOCKET, libc::SO_BINDTODEVICE) => bind_to_device(value),
+        (SOL_SOCKET, libc::SO_BINDTODEVICE) => match (device(value)?, identity.kind) {
+            (device, Kind::Stream) => inner.set_options(identity.id, |options| options.device = device),
+            // To no device, as it is: programs take back what they did not set.
+            (None, _) => Ok(()),
+            (Some(_), _) => Err(unknown(level, name)),
+        },
         (SOL_SOCKET, _) => set_socket(inner, identity, name, value),
         (libc::IPPROTO_TCP, libc::TCP_CONGESTION) if identity.kind == Kind::Stream => {
             let algorithm = congestion(value)?;
             inner.set_options(identity.id, |options| options.congestion = Some(algorithm))
+        }
+        // There is none, whatever its name.
+        (libc::IPPROTO_TCP, libc::TCP_ULP) if identity.kind == Kind::Stream => {
+            Err(Error::Kernel(libc::ENOENT))
         }
         (libc::IPPROTO_TCP, _) if identity.kind == Kind::Stream => {
             set_tcp(inner, identity, name, number(value)?)
@@ -291,23 +310,21 @@ pub(super) fn set(
     }
 }
 
-/// SO_BINDTODEVICE: to no device, as it is; programs take back what they did not set.
-fn bind_to_device(name: &[u8]) -> Result<()> {
-    let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
-    match name {
-        b"" => Ok(()),
-        b"lo" | b"tube0" => Err(unknown(SOL_SOCKET, libc::SO_BINDTODEVICE)),
-        _ => Err(Error::Kernel(libc::ENODEV)),
+/// SO_BINDTODEVICE: the interface of a name, which a zero ends; none takes it back.
+fn device(value: &[u8]) -> Result<Option<Path>> {
+    let name = value.split(|&byte| byte == 0).next().unwrap_or_default();
+    match [Path::Link, Path::Loopback].into_iter().find(|path| path.name().as_bytes() == name) {
+        None if !name.is_empty() => Err(Error::Kernel(libc::ENODEV)),
+        path => Ok(path),
     }
 }
 
 /// The algorithm of a name, which a zero ends.
 fn congestion(value: &[u8]) -> Result<Algorithm> {
     let name = value.split(|&byte| byte == 0).next().unwrap_or_default();
-    let known = ALGORITHMS.iter().find(|(_, known)| known.as_bytes() == name);
-    match known {
+    match core::str::from_utf8(name).ok().and_then(Algorithm::named) {
         _ if value.is_empty() => Err(Error::InvalidArgument),
-        Some((algorithm, _)) => Ok(*algorithm),
+        Some(algorithm) => Ok(algorithm),
         None => Err(Error::Kernel(libc::ENOENT)),
     }
 }
@@ -327,6 +344,9 @@ fn set_socket(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8])
         libc::SO_BROADCAST => &|options| options.broadcast = on,
         libc::SO_KEEPALIVE => &|options| options.keep_alive = on,
         libc::SO_OOBINLINE => &|options| options.urgent_inline = on,
+        libc::SO_DONTROUTE if identity.kind == Kind::Stream => &|options| options.only_neighbours = on,
+        // There is no filter.
+        libc::SO_DETACH_FILTER => return Err(Error::Kernel(libc::ENOENT)),
         libc::SO_SNDBUF => &|options| options.send_buffer = buffer(SEND_BUFFER_MIN),
         libc::SO_RCVBUF => &|options| options.receive_buffer = buffer(RECEIVE_BUFFER_MIN),
         libc::SO_MAX_PACING_RATE => {
@@ -340,7 +360,10 @@ fn set_socket(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8])
         libc::SO_LINGER => {
             let seconds = value.get(4..8).ok_or(Error::InvalidArgument)?;
             let seconds = u32::from_ne_bytes(seconds.try_into().expect("four bytes"));
-            &move |options| options.linger = on.then_some(seconds)
+            &move |options| {
+                options.linger = on.then_some(seconds);
+                options.linger_shown = options.linger.unwrap_or(options.linger_shown);
+            }
         }
         libc::SO_RXQ_OVFL if identity.kind.is_datagram() => &|options| options.shows_drops = on,
         libc::SO_TIMESTAMPING if identity.kind.is_datagram() => {
@@ -420,6 +443,9 @@ fn set_tcp(inner: &mut Inner, identity: &Identity, name: c_int, number: c_int) -
         }
         libc::TCP_NOTSENT_LOWAT => &|options| options.not_sent_low_water = number as u32,
         libc::TCP_DEFER_ACCEPT => &|options| options.defer_accept = deferral(number),
+        // Both are for connections under repair, which none is.
+        libc::TCP_TIMESTAMP => return Err(Error::Kernel(libc::EPERM)),
+        libc::TCP_QUEUE_SEQ => return Err(Error::InvalidArgument),
         _ => return Err(unknown(libc::IPPROTO_TCP, name)),
     };
     inner.set_options(identity.id, change)

@@ -7,7 +7,6 @@ use crate::bridge::name::Identity;
 use crate::engine::{Control, ErrorReport};
 use crate::error::{Error, Result};
 use crate::sys::descriptors::Owned;
-use rustix::net::SocketFlags;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -22,11 +21,10 @@ pub enum Request {
     Connect(SocketAddr),
     /// What has become of a connect that was begun
     Connected,
+    /// connect(2) of a stream to AF_UNSPEC: answered with the near end that takes the place of this one
+    Disconnect,
     /// A new near end for a stream socket whose connect failed
-    Replacement {
-        /// O_NONBLOCK
-        nonblocking: bool,
-    },
+    Replacement,
     /// connect(2) of a datagram socket; None dissolves
     ConnectDatagram(Option<SocketAddr>),
     /// sendmsg(2) of a datagram socket
@@ -37,7 +35,7 @@ pub enum Request {
     Local,
     /// getpeername(2)
     Peer,
-    /// shutdown(2), the part before the kernel's own call on the near end
+    /// shutdown(2), the part before the kernel's own call on the near end, or before another takes its place
     Shutdown {
         /// The program will read no more.
         reading: bool,
@@ -68,7 +66,7 @@ pub enum Request {
     },
     /// SIOCOUTQ
     Unacknowledged,
-    /// A connection was taken from the near end of a listener.
+    /// A connection was taken from the near end of this listener.
     Accepted,
     /// The holder of the near end needs it no more.
     Discard,
@@ -119,15 +117,17 @@ impl Inner {
         let answer = match request {
             Request::Bind(address) => self.bind(id, address).map(|()| Answer::Done),
             Request::Listen(backlog) => self.listen(id, identity.near(), backlog).map(|()| Answer::Done),
-            Request::Connect(to) => self.connect(id, identity.near(), to).map(Answer::Connect),
-            Request::Connected => match self.connected(id) {
-                None => Ok(Answer::Connect(Connect::Pending)),
-                Some(outcome) => outcome.map(|()| Answer::Connect(Connect::Done)),
-            },
-            Request::Replacement { nonblocking } => {
-                let mut flags = SocketFlags::CLOEXEC;
-                flags.set(SocketFlags::NONBLOCK, nonblocking);
-                return Ok((Answer::Done, Some(self.replacement(id, flags)?)));
+            Request::Connect(_) | Request::Connected => {
+                let connect = match request {
+                    Request::Connect(to) => self.connect(id, identity.near(), to)?,
+                    _ => self.connected(id)?,
+                };
+                let (connect, near) = self.outcome(id, identity.near(), connect);
+                return Ok((Answer::Connect(connect), near));
+            }
+            Request::Disconnect => return Ok((Answer::Done, self.disconnect(id, identity.near())?)),
+            Request::Replacement => {
+                return Ok((Answer::Done, Some(self.replacement(id, identity.near())?)));
             }
             Request::ConnectDatagram(to) => {
                 self.connect_datagram(id, to).map(|()| Answer::Connect(Connect::Done))
@@ -141,7 +141,7 @@ impl Inner {
             Request::Local => self.local(id).map(Answer::Address),
             Request::Peer => self.peer(id).map(Answer::Address),
             Request::Shutdown { reading, writing } => {
-                self.shutdown(id, reading, writing).map(|()| Answer::Done)
+                return Ok((Answer::Done, self.shutdown(id, identity.near(), reading, writing)?));
             }
             Request::ExplainRead => self.explain_read(identity).map(|()| Answer::Done),
             Request::TakeError => {
@@ -163,7 +163,7 @@ impl Inner {
             }
             Request::Unacknowledged => Ok(Answer::Number(self.unacknowledged(id) as u64)),
             Request::Accepted => {
-                self.accepted();
+                self.accepted(id);
                 Ok(Answer::Done)
             }
             Request::Discard => {

@@ -1,7 +1,7 @@
 //! What the host does for each request, under the lock.
 
 use super::{Inner, bypass, ip_options};
-use crate::bridge::name::Identity;
+use crate::bridge::name::{self, Identity};
 use crate::bridge::options::Options;
 use crate::bridge::{Ended, Role, Socket};
 use crate::engine::{Control, Domain, ErrorReport, Kind, SocketId, SocketOption};
@@ -10,7 +10,8 @@ use crate::sys;
 use crate::sys::descriptors::Owned;
 use crate::tcp::Info;
 use crate::time::Instant;
-use rustix::fd::BorrowedFd;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
+use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::net::SocketFlags;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -32,6 +33,8 @@ pub enum Connect {
     Again,
     /// Not the stack's affair: the kernel's socket that comes along takes the near end's place, and is connected there.
     Kernels,
+    /// It failed. A near end comes along that is as before the attempt, if there could be one.
+    Failed(Error),
 }
 
 impl Inner {
@@ -80,13 +83,15 @@ impl Inner {
         }
         self.engine.listen(id, backlog.into(), sys::now())?;
         sys::unix::listen(near, backlog.into())?;
-        self.bridge.listening(id);
+        self.bridge.listening(id, near, backlog.into())?;
+        self.engine.guard_requests(id);
         self.step();
         Ok(())
     }
 
     /// A connection was taken from the near end of a listener: there is room in its backlog.
-    pub fn accepted(&mut self) {
+    pub fn accepted(&mut self, listener: SocketId) {
+        self.bridge.accepted(listener);
         if self.stalled.is_some() {
             self.stalled = Some(Instant::ZERO);
             self.step();
@@ -102,10 +107,9 @@ impl Inner {
                 stream.announced = true;
                 return Ok(Connect::Done);
             }
-            Role::Ended(Ended { error: error @ Some(_), unconnected: true, .. }) => {
-                return error.take().map_or(Ok(Connect::Again), Err);
+            Role::Ended(Ended { error, unconnected: true, .. }) => {
+                return Ok(error.take().map_or(Connect::Again, Connect::Failed));
             }
-            Role::Ended(Ended { unconnected: true, .. }) => return Ok(Connect::Again),
             Role::Stream(_) | Role::Listener(_) | Role::Ended(_) | Role::Datagram(_) => {
                 return Err(Error::AlreadyConnected);
             }
@@ -122,23 +126,64 @@ impl Inner {
         Ok(Connect::Pending)
     }
 
-    /// What has become of a connect that was begun: None while it is under way.
-    pub fn connected(&mut self, id: SocketId) -> Option<Result<()>> {
+    /// What has become of a connect that was begun.
+    pub fn connected(&mut self, id: SocketId) -> Result<Connect> {
         // Closed by another thread meanwhile.
-        let Some(socket) = self.bridge.socket(id) else { return Some(Err(Error::BadDescriptor)) };
-        match &mut socket.role {
-            Role::Stream(stream) if stream.is_connecting() => None,
+        match &mut self.bridge.socket(id).ok_or(Error::BadDescriptor)?.role {
+            Role::Stream(stream) if stream.is_connecting() => Ok(Connect::Pending),
             Role::Stream(stream) => {
                 stream.announced = true;
-                Some(Ok(()))
+                Ok(Connect::Done)
             }
-            Role::Ended(ended) => Some(ended.error.take().map_or(Ok(()), Err)),
-            Role::Idle | Role::Listener(_) | Role::Datagram(_) => Some(Err(Error::NotConnected)),
+            Role::Ended(ended) => match ended.error.take() {
+                Some(error) if ended.unconnected => Ok(Connect::Failed(error)),
+                error => error.map_or(Ok(Connect::Done), Err),
+            },
+            Role::Idle | Role::Listener(_) | Role::Datagram(_) => Err(Error::NotConnected),
         }
     }
 
-    /// A new near end for a stream socket whose connect failed, with the options and the address of the old one.
-    pub fn replacement(&mut self, id: SocketId, flags: SocketFlags) -> Result<Owned> {
+    /// What has become of a connect; after a failure with a near end that is as before (tcp_disconnect).
+    pub fn outcome(
+        &mut self,
+        id: SocketId,
+        near: BorrowedFd<'_>,
+        connect: Connect,
+    ) -> (Connect, Option<Owned>) {
+        let failed = matches!(connect, Connect::Failed(_));
+        (connect, failed.then(|| self.replacement(id, near).ok()).flatten())
+    }
+
+    /// connect(2) of a stream to AF_UNSPEC, and shutdown(2) of a listener: a near end that is neither connected nor
+    /// listening, of a socket with the options and the address of this one; None for one that is neither.
+    pub fn disconnect(&mut self, id: SocketId, near: BorrowedFd<'_>) -> Result<Option<Owned>> {
+        let socket = self.socket(id)?;
+        if matches!(socket.role, Role::Idle) {
+            socket.error = None;
+            return Ok(None);
+        }
+        let connected = matches!(socket.role, Role::Stream(_));
+        // What was written before has gone out.
+        self.bridge.run(id, &mut self.engine, sys::now());
+        self.step();
+        self.engine.abort(id, sys::now());
+        self.bridge.end(id, &mut self.engine, sys::now());
+        self.step();
+        let fresh = self.replacement(id, near)?;
+        if connected && let Some(id) = name::identify(fresh.as_fd().as_raw_fd()).map(|fresh| fresh.id) {
+            // tcp_disconnect
+            self.socket(id)?.error = Some(Error::ConnectionReset);
+        }
+        Ok(Some(fresh))
+    }
+
+    /// A new near end for a stream socket that is no more what `near` can show, with the options and the address of the old
+    /// one, and as blocking or not.
+    pub fn replacement(&mut self, id: SocketId, near: BorrowedFd<'_>) -> Result<Owned> {
+        let last_port = self.local(id).map_or(0, |local| local.port());
+        let nonblocking = fcntl_getfl(near)?.contains(OFlags::NONBLOCK);
+        let flags = if nonblocking { SocketFlags::NONBLOCK } else { SocketFlags::empty() };
+        let flags = flags | SocketFlags::CLOEXEC;
         let socket = self.socket(id)?;
         let (domain, kind, options, bound) = (socket.domain, socket.kind, socket.options, socket.bound);
         let id = self.engine.open(domain, kind);
@@ -157,6 +202,7 @@ impl Inner {
             self.bridge.close(id, &mut self.engine, sys::now());
             return Err(error);
         }
+        self.socket(id)?.last_port = last_port;
         Ok(near)
     }
 
@@ -188,6 +234,10 @@ impl Inner {
             SocketOption::Segment(options.udp.segment),
             SocketOption::ChecksumCoverage(options.udp.coverage),
             SocketOption::DeferAccept((!options.defer_accept.is_zero()).then_some(options.defer_accept)),
+            SocketOption::Device(options.device),
+            SocketOption::OnlyNeighbours(options.only_neighbours),
+            SocketOption::AnyAddress(options.any_address),
+            SocketOption::PortLater(options.port_later),
         ] {
             self.engine.set_option(id, option, now)?;
         }
@@ -220,28 +270,33 @@ impl Inner {
         if let Role::Ended(Ended { local: Some(local), .. }) = socket.role {
             return Ok(local);
         }
-        self.engine.local(id).ok_or(Error::InvalidArgument)
+        let last_port = socket.last_port;
+        let mut local = self.engine.local(id).ok_or(Error::InvalidArgument)?;
+        if local.port() == 0 {
+            local.set_port(last_port);
+        }
+        Ok(local)
     }
 
     /// getpeername(2)
     pub fn peer(&mut self, id: SocketId) -> Result<SocketAddr> {
-        let connected = match &self.socket(id)?.role {
-            Role::Stream(stream) => !stream.is_connecting(),
-            Role::Datagram(_) => true,
-            Role::Idle | Role::Listener(_) | Role::Ended(_) => false,
+        let peer = match &self.socket(id)?.role {
+            Role::Stream(stream) if stream.is_connecting() => None,
+            Role::Stream(_) | Role::Datagram(_) => self.engine.peer(id),
+            // Shut down both ways, and still there for the peer.
+            Role::Ended(_) => self.engine.peer_of_released(id),
+            Role::Idle | Role::Listener(_) => None,
         };
-        if !connected {
-            return Err(Error::NotConnected);
-        }
-        self.engine.peer(id).ok_or(Error::NotConnected)
+        peer.ok_or(Error::NotConnected)
     }
 
     /// The error that no call has reported yet, cleared (SO_ERROR).
     pub fn take_error(&mut self, identity: &Identity) -> Option<Error> {
-        match &mut self.bridge.socket(identity.id)?.role {
+        let socket = self.bridge.socket(identity.id)?;
+        match &mut socket.role {
             Role::Ended(ended) => ended.error.take(),
             Role::Datagram(datagram) => datagram.take_error(identity.near()),
-            Role::Stream(_) | Role::Idle | Role::Listener(_) => None,
+            Role::Stream(_) | Role::Idle | Role::Listener(_) => socket.error.take(),
         }
     }
 
@@ -249,6 +304,12 @@ impl Inner {
     /// connected. Ok is a true end of file: of a connection that is over, and be it so long ago that the host has
     /// forgotten it.
     pub fn explain_read(&mut self, identity: &Identity) -> Result<()> {
+        if let Some(Socket { role: Role::Ended(Ended { error: Some(Error::BrokenPipe), .. }), .. }) =
+            self.bridge.socket(identity.id)
+        {
+            // A reset behind the peer's end is a write's to report: a read has seen the end (SOCK_DONE).
+            return Ok(());
+        }
         if let Some(error) = self.take_error(identity) {
             return Err(error);
         }
@@ -267,25 +328,29 @@ impl Inner {
     }
 
     /// shutdown(2), the engine's part; the near end's is the kernel's call, after. ENOTCONN. `reading` is whether the
-    /// program will read no more, `writing` whether it will write no more. A datagram socket without a peer is shut all the
-    /// same (inet_shutdown).
-    pub fn shutdown(&mut self, id: SocketId, reading: bool, writing: bool) -> Result<()> {
+    /// program will read no more, and a listener then listens no more, and gets another near end; `writing` whether it will
+    /// write no more. A datagram socket without a peer is shut all the same (inet_shutdown).
+    pub fn shutdown(
+        &mut self,
+        id: SocketId,
+        near: BorrowedFd<'_>,
+        reading: bool,
+        writing: bool,
+    ) -> Result<Option<Owned>> {
         let has_peer = self.engine.peer(id).is_some();
+        let ends = self.engine.peer_of_released(id).is_some();
         if let Role::Datagram(datagram) = &mut self.socket(id)?.role {
             datagram.shut_write |= writing;
         }
         match &mut self.socket(id)?.role {
             Role::Stream(stream) if has_peer => {
                 stream.shut = true;
-                Ok(())
+                Ok(None)
             }
-            Role::Datagram(_) if has_peer => Ok(()),
-            Role::Listener(_) if reading => {
-                self.bridge.end(id, &mut self.engine, sys::now());
-                self.step();
-                Ok(())
-            }
-            Role::Listener(_) => Ok(()),
+            Role::Datagram(_) if has_peer => Ok(None),
+            Role::Listener(_) if reading => self.disconnect(id, near),
+            Role::Listener(_) => Ok(None),
+            Role::Ended(_) if ends => Ok(None),
             Role::Stream(_) | Role::Datagram(_) | Role::Idle | Role::Ended(_) => Err(Error::NotConnected),
         }
     }

@@ -1,10 +1,16 @@
 //! What epoll sets of this process wait for at a descriptor, so that it goes on being waited for when the number comes to
 //! stand for another open file: epoll(7) follows the open file, and not the number.
 //!
+//! And how to wait for more at one that can be read from already.
+//!
 //! The kernel tells in /proc/self/fdinfo; without /proc nothing follows. Sets that only other processes hold are not seen.
 
-use rustix::event::epoll::{self, EventData, EventFlags};
+use super::descriptors::Owned;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::fd::{AsRawFd, BorrowedFd, RawFd};
+use rustix::net::sockopt::{self, Timeout};
+use std::mem::MaybeUninit;
 
 /// One set's.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,6 +52,50 @@ impl Registrations {
             let set = unsafe { BorrowedFd::borrow_raw(set) };
             // When the set has gone meanwhile, so has whoever would have waited.
             let _ = epoll::add(set, fd, EventData::new_u64(data), EventFlags::from_bits_retain(events));
+        }
+    }
+}
+
+/// What comes to a descriptor that can be read from already: poll(2) would not wait for it.
+#[derive(Debug)]
+pub struct Arrivals {
+    set: Owned,
+    patience: Option<Timespec>,
+}
+
+/// Whether there is a point in looking again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// More came.
+    More,
+    /// That was all.
+    Last,
+    /// A time-out (SO_RCVTIMEO), or a signal.
+    Nothing,
+}
+
+impl Arrivals {
+    /// At `fd`, from now on and what is there.
+    pub fn of(fd: RawFd) -> Option<Arrivals> {
+        // SAFETY: the kernel looks at the number, and answers EBADF when it is not open.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        let set = Owned::from(epoll::create(epoll::CreateFlags::CLOEXEC).ok()?);
+        let flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
+        epoll::add(&set, fd, EventData::new_u64(0), flags).ok()?;
+        let patience = sockopt::socket_timeout(fd, Timeout::Recv).ok().flatten();
+        Some(Arrivals { set, patience: patience.and_then(|patience| Timespec::try_from(patience).ok()) })
+    }
+
+    /// Waits for the next.
+    pub fn wait(&self) -> Arrival {
+        let mut space = [const { MaybeUninit::<Event>::uninit() }; 1];
+        match epoll::wait(&self.set, &mut space[..], self.patience.as_ref()) {
+            Ok(([event], _)) => {
+                let flags = event.flags;
+                let last = flags.intersects(EventFlags::RDHUP | EventFlags::HUP);
+                if last { Arrival::Last } else { Arrival::More }
+            }
+            Ok(_) | Err(_) => Arrival::Nothing,
         }
     }
 }

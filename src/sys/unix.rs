@@ -259,6 +259,49 @@ pub fn bound_send_buffer(fd: impl AsFd, bytes: u32) {
     }
 }
 
+/// What accept(2) takes over from a listener and the kernel keeps with a near end.
+pub fn inherit(listener: impl AsFd, accepted: impl AsFd) {
+    const INHERITED: [i32; 5] =
+        [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, libc::SO_RCVLOWAT, libc::SO_OOBINLINE, libc::SO_SNDBUF];
+    for name in INHERITED {
+        let (wanted, have) = (option(&listener, name), option(&accepted, name));
+        if let (Some(wanted), Some(have)) = (wanted, have)
+            && wanted != have
+        {
+            set_option(&accepted, name, wanted);
+        }
+    }
+}
+
+/// An option of SOL_SOCKET, as its bytes: a timeval or an int, behind which are zeros.
+fn option(fd: impl AsFd, name: i32) -> Option<[u8; 16]> {
+    let mut value = [0; 16];
+    let mut length = size_of_val(&value) as u32;
+    let (fd, place) = (fd.as_fd().as_raw_fd(), value.as_mut_ptr());
+    // SAFETY: a place and its length, both ours.
+    let result: i32 =
+        unsafe { crate::system_call!(SYS_getsockopt, fd, libc::SOL_SOCKET, name, place, &raw mut length) };
+    (result == 0).then_some(value)
+}
+
+fn set_option(fd: impl AsFd, name: i32, mut value: [u8; 16]) {
+    if name == libc::SO_SNDBUF {
+        // The kernel doubles what it is given, and shows that.
+        let [a, b, c, d, ..] = value;
+        value[..4].copy_from_slice(&(u32::from_ne_bytes([a, b, c, d]) / 2).to_ne_bytes());
+    }
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: sixteen readable bytes. A value that the kernel showed it takes.
+    let _: i32 = unsafe {
+        crate::system_call!(SYS_setsockopt, fd, libc::SOL_SOCKET, name, value.as_ptr(), value.len())
+    };
+}
+
+/// What sock_diag(7) knows a socket by.
+pub fn inode(fd: impl AsFd) -> Result<u32> {
+    Ok(rustix::fs::fstat(fd)?.st_ino as u32)
+}
+
 /// The size of the send buffer in the kernel's accounting (SO_SNDBUF).
 pub fn send_buffer(fd: impl AsFd) -> Result<usize> {
     Ok(sockopt::socket_send_buffer_size(fd)?)

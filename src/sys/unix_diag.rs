@@ -3,6 +3,7 @@
 //! `/proc/net/unix` has it too, but shows the bytes of abstract names as they are, with `@` for zero: ours cannot be read
 //! back from it. Nor does it know peers and queues.
 
+use super::descriptors::Owned;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 
@@ -43,15 +44,8 @@ const BUFFER: usize = 32 * 1024;
 
 /// All of them. ENOENT where the kernel has no such table.
 pub fn sockets() -> Result<Vec<UnixSocket>, Errno> {
-    let kind = SocketType::RAW;
-    let socket = rustix::net::socket_with(
-        AddressFamily::NETLINK,
-        kind,
-        SocketFlags::CLOEXEC,
-        Some(netlink::SOCK_DIAG),
-    )?;
-    let socket = super::descriptors::Owned::from(socket);
-    rustix::net::send(&socket, &request(), SendFlags::empty())?;
+    let socket = netlink_socket()?;
+    rustix::net::send(&socket, &request(None), SendFlags::empty())?;
     let (mut found, mut buffer) = (Vec::new(), vec![0; BUFFER]);
     loop {
         let (_, length) = rustix::net::recv(&socket, &mut buffer[..], RecvFlags::empty())?;
@@ -67,17 +61,39 @@ pub fn sockets() -> Result<Vec<UnixSocket>, Errno> {
     }
 }
 
-/// struct nlmsghdr and struct unix_diag_req, for sockets in all states.
-fn request() -> [u8; 40] {
+/// The one of an inode. ENOENT when it has gone. The kernel looks through all of them for it.
+pub fn socket(inode: u32) -> Result<UnixSocket, Errno> {
+    let socket = netlink_socket()?;
+    rustix::net::send(&socket, &request(Some(inode)), SendFlags::empty())?;
+    let mut buffer = [0; 512];
+    let (_, length) = rustix::net::recv(&socket, &mut buffer[..], RecvFlags::empty())?;
+    let (kind, message) = messages(&buffer[..length]).next().ok_or(Errno::BADMSG)?;
+    match i32::from(kind) {
+        libc::NLMSG_ERROR => Err(Errno::from_raw_os_error(-number(message, 0).cast_signed())),
+        _ => parse(message).ok_or(Errno::BADMSG),
+    }
+}
+
+fn netlink_socket() -> Result<Owned, Errno> {
+    let (family, protocol) = (AddressFamily::NETLINK, Some(netlink::SOCK_DIAG));
+    rustix::net::socket_with(family, SocketType::RAW, SocketFlags::CLOEXEC, protocol).map(Owned::from)
+}
+
+/// struct nlmsghdr and struct unix_diag_req: of one socket, or of all in whatever state.
+fn request(inode: Option<u32>) -> [u8; 40] {
     let mut request = [0; 40];
-    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
+    let dump = if inode.is_none() { libc::NLM_F_DUMP } else { 0 };
+    let flags = (libc::NLM_F_REQUEST | dump) as u16;
     let show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN;
     request[..4].copy_from_slice(&40u32.to_ne_bytes());
     request[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     request[6..8].copy_from_slice(&flags.to_ne_bytes());
     request[HEADER] = libc::AF_UNIX as u8;
     request[20..24].copy_from_slice(&u32::MAX.to_ne_bytes());
+    request[24..28].copy_from_slice(&inode.unwrap_or(0).to_ne_bytes());
     request[28..32].copy_from_slice(&show.to_ne_bytes());
+    // INET_DIAG_NOCOOKIE
+    request[32..].fill(0xff);
     request
 }
 
@@ -140,6 +156,8 @@ mod tests {
         let all = sockets().expect("the kernel has the table");
         let shown = found(&all, inode(&listener)).expect("it is open");
         assert_eq!((shown.listening, &shown.name[1..], shown.unread), (true, &name[..], 1));
+        assert_eq!(super::socket(inode(&listener)), Ok(shown));
+        assert_eq!(super::socket(u32::MAX), Err(Errno::NOENT));
         let server = unix::accept(&listener).expect("one waits");
         unix::send(&client, b"seven b").expect("there is room");
         let all = sockets().expect("the kernel has the table");
@@ -152,7 +170,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_short_is_no_panic() {
-        let whole = request();
+        let whole = request(None);
         for length in 0..whole.len() {
             let parsed = messages(&whole[..length]).filter_map(|(_, message)| parse(message)).count();
             assert_eq!(parsed, 0);

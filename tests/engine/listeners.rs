@@ -2,7 +2,7 @@
 
 use crate::world::{World, address, changes, read, write};
 use std::time::Duration;
-use tubesock::engine::{Domain, Engine, Kind, Refusal, SocketId, StreamState};
+use tubesock::engine::{Domain, Engine, Kind, Path, Refusal, SocketId, SocketOption, StreamState};
 use tubesock::error::Error;
 
 fn connect(world: &mut World, to: &str) -> SocketId {
@@ -129,6 +129,90 @@ fn a_held_listener_answers_when_it_is_let_go() {
     world.far.engine.hold_accepting(listener, false);
     world.settle();
     assert_eq!(world.near.engine.state(client), Some(StreamState::Connected));
+}
+
+/// The owner is told of the request, and answers for the listener or lets go of it.
+#[test]
+fn a_guarded_listener_answers_when_its_owner_says_so_and_refuses_when_it_has_gone() {
+    let mut world = World::new();
+    let listener = world.listener(80, 10);
+    world.far.engine.guard_requests(listener);
+    let client = connect(&mut world, "10.0.2.2:80");
+    world.settle();
+    assert_eq!(world.near.engine.state(client), Some(StreamState::Connecting));
+    assert_eq!(changes(&mut world.far.engine), [listener]);
+    assert!(world.far.engine.requests_wait(listener));
+    world.far.engine.hold_accepting(listener, false);
+    world.settle();
+    assert_eq!(world.near.engine.state(client), Some(StreamState::Connected));
+    assert!(!world.far.engine.requests_wait(listener));
+    let next = connect(&mut world, "10.0.2.2:80");
+    world.settle();
+    assert_eq!(world.near.engine.state(next), Some(StreamState::Connecting));
+    world.far.engine.release(listener, world.now);
+    world.settle();
+    assert_eq!(world.near.engine.end(next), Some(Error::ConnectionRefused));
+}
+
+/// IP_BIND_ADDRESS_NO_PORT: the address is bound, the port is chosen by connect, or by listen.
+#[test]
+fn a_port_may_be_chosen_later() {
+    let mut world = World::new();
+    let open = |world: &mut World| {
+        let id = world.near.engine.open(Domain::V4, Kind::Stream);
+        world.near.engine.set_option(id, SocketOption::PortLater(true), world.now).expect("option");
+        world.near.engine.bind(id, address("10.0.2.15:0"), world.now).expect("ours");
+        assert_eq!(world.near.engine.local(id), Some(address("10.0.2.15:0")));
+        id
+    };
+    let client = open(&mut world);
+    world.near.engine.connect(client, address("10.0.2.2:80"), world.now).expect("a route");
+    assert_ne!(world.near.engine.local(client).map(|local| local.port()), Some(0));
+    let listener = open(&mut world);
+    world.near.engine.listen(listener, 1, world.now).expect("a port is free");
+    assert_ne!(world.near.engine.local(listener).map(|local| local.port()), Some(0));
+}
+
+/// SO_BINDTODEVICE and SO_DONTROUTE.
+#[test]
+fn a_stream_keeps_to_its_interface_and_its_neighbours() {
+    let mut world = World::new();
+    let listener = world.listener(80, 10);
+    world
+        .far
+        .engine
+        .set_option(listener, SocketOption::Device(Some(Path::Loopback)), world.now)
+        .expect("option");
+    let client = connect(&mut world, "10.0.2.2:80");
+    world.settle();
+    assert_eq!(world.near.engine.end(client), Some(Error::ConnectionRefused));
+    let set = |world: &mut World, option| {
+        let id = world.near.engine.open(Domain::V4, Kind::Stream);
+        world.near.engine.set_option(id, option, world.now).expect("option");
+        id
+    };
+    let id = set(&mut world, SocketOption::Device(Some(Path::Link)));
+    let refused = world.near.engine.connect(id, address("127.0.0.1:80"), world.now);
+    assert_eq!(refused, Err(Error::NetworkUnreachable));
+    let id = set(&mut world, SocketOption::OnlyNeighbours(true));
+    let refused = world.near.engine.connect(id, address("192.0.2.1:80"), world.now);
+    assert_eq!(refused, Err(Error::NetworkUnreachable));
+    assert_eq!(world.near.engine.connect(id, address("10.0.2.2:80"), world.now), Ok(()));
+}
+
+/// IP_MINTTL (RFC 5082): what has come too far is dropped.
+#[test]
+fn what_has_come_too_far_is_dropped() {
+    let mut world = World::new();
+    let (client, server) = world.connected(80);
+    let hops = |limit| SocketOption::MinimumHops(Domain::V4, limit);
+    world.far.engine.set_option(server, hops(65), world.now).expect("option");
+    assert_eq!(write(&mut world.near.engine, client, b"far"), 3);
+    world.settle();
+    assert_eq!(world.far.engine.readable(server), 0);
+    world.far.engine.set_option(server, hops(64), world.now).expect("option");
+    world.pass(Duration::from_secs(2));
+    assert_eq!(read(&mut world.far.engine, server, 10), b"far");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::host;
 use crate::observe::trace;
 use crate::sys;
+use crate::sys::epoll::{Arrival, Arrivals};
 use crate::sys::raw::errno;
 use core::time::Duration;
 use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
@@ -119,14 +120,60 @@ fn asked(flags: c_int) -> Control {
 
 /// Flags that a stream of ours has no meaning for.
 fn refused_flags(fd: c_int, flags: c_int) -> Option<Error> {
-    let error = match flags {
+    let refused = flags & (libc::MSG_ERRQUEUE | libc::MSG_FASTOPEN) != 0;
+    let identity = if refused { calls::identify(fd)? } else { return None };
+    Some(match identity.watched {
         // The error queue is empty.
         _ if flags & libc::MSG_ERRQUEUE != 0 => Error::WouldBlock,
-        _ if flags & libc::MSG_FASTOPEN != 0 => Error::NotSupported,
-        _ => return None,
-    };
-    calls::identify(fd).map(|_| error)
+        true => Error::AlreadyConnected,
+        false => Error::NotSupported,
+    })
 }
+
+/// Flags of a reading call that the kernel would not honour at the near end of a stream.
+fn is_special(fd: c_int, flags: c_int) -> bool {
+    (flags & libc::MSG_TRUNC != 0 || flags & PEEK_ALL == PEEK_ALL) && calls::identify(fd).is_some()
+}
+
+const PEEK_ALL: c_int = libc::MSG_PEEK | libc::MSG_WAITALL;
+
+/// Receives with such flags into `vector`. With MSG_TRUNC the bytes are thrown away (tcp(7)); a peek with MSG_WAITALL waits
+/// until all is there, or nothing more comes.
+///
+/// # Safety
+/// As recvmsg(2), of a message with this vector.
+unsafe fn receive_specially<K: Kernel>(fd: c_int, message: &mut msghdr, flags: c_int) -> ssize_t {
+    // SAFETY: as the caller's.
+    let wanted = match unsafe { vectors(message.msg_iov, message.msg_iovlen as size_t) } {
+        Ok(vector) => vector.iter().map(|part| part.iov_len).sum::<size_t>(),
+        Err(error) => return fail(error) as ssize_t,
+    };
+    let truncates = flags & libc::MSG_TRUNC != 0;
+    let mut thrown_away = vec![0_u8; if truncates { wanted.min(THROWN_AWAY_MAX) } else { 0 }];
+    let mut place = iovec { iov_base: thrown_away.as_mut_ptr().cast(), iov_len: thrown_away.len() };
+    if truncates {
+        (message.msg_iov, message.msg_iovlen) = (&raw mut place, 1);
+    }
+    let flags = flags & !libc::MSG_TRUNC;
+    let waits = flags & PEEK_ALL == PEEK_ALL && flags & libc::MSG_DONTWAIT == 0;
+    let arrivals = if waits { Arrivals::of(fd) } else { None };
+    let mut seen = Arrival::More;
+    loop {
+        // SAFETY: the caller's message, or our own place for its bytes.
+        let count = unsafe { K::recvmsg(fd, message, flags) };
+        let Some(arrivals) = &arrivals else { return count };
+        if count <= 0 || count as size_t >= wanted || seen == Arrival::Last {
+            return count;
+        }
+        seen = arrivals.wait();
+        if seen == Arrival::Nothing {
+            return count;
+        }
+    }
+}
+
+/// The most that one call with MSG_TRUNC throws away.
+const THROWN_AWAY_MAX: size_t = 1 << 20;
 
 /// read(2)
 ///
@@ -174,7 +221,8 @@ pub unsafe fn readv<K: Kernel>(fd: c_int, vector: *const iovec, count: c_int) ->
     }
     // SAFETY: as the caller's.
     let read = unsafe { K::readv(fd, vector, count) };
-    received("readv", fd, read, true)
+    // EINVAL for so many is not about the socket.
+    if (0..=VECTORS_MAX).contains(&count) { received("readv", fd, read, true) } else { read }
 }
 
 /// writev(2)
@@ -195,6 +243,9 @@ pub unsafe fn writev<K: Kernel>(fd: c_int, vector: *const iovec, count: c_int) -
     sent("writev", fd, written, Signal::Kernels)
 }
 
+/// UIO_MAXIOV
+const VECTORS_MAX: c_int = 1024;
+
 /// The program's vector, with the kernel's bound on its length.
 ///
 /// # Safety
@@ -202,7 +253,6 @@ pub unsafe fn writev<K: Kernel>(fd: c_int, vector: *const iovec, count: c_int) -
 pub(super) unsafe fn vectors<'a>(vector: *const iovec, count: size_t) -> Result<&'a [iovec]> {
     match count {
         0 => Ok(&[]),
-        // UIO_MAXIOV
         1..=1024 if !vector.is_null() => {
             // SAFETY: as the caller's.
             Ok(unsafe { core::slice::from_raw_parts(vector, count) })
@@ -242,8 +292,17 @@ pub unsafe fn recvfrom<K: Kernel>(
     {
         return fail(error) as ssize_t;
     }
-    // SAFETY: as the caller's.
-    let count = unsafe { K::recvfrom(fd, buffer, length, flags, from, from_length) };
+    let count = if is_special(fd, flags) {
+        let mut vector = iovec { iov_base: buffer, iov_len: length };
+        // SAFETY: no message is all zeros.
+        let mut message: msghdr = unsafe { core::mem::zeroed() };
+        (message.msg_iov, message.msg_iovlen) = (&raw mut vector, 1);
+        // SAFETY: the program's buffer.
+        unsafe { receive_specially::<K>(fd, &mut message, flags) }
+    } else {
+        // SAFETY: as the caller's.
+        unsafe { K::recvfrom(fd, buffer, length, flags, from, from_length) }
+    };
     if count < 0 && flags & libc::MSG_OOB != 0 {
         // EINVAL: no urgent data, and nothing that the host could add.
         return count;
@@ -323,8 +382,20 @@ pub unsafe fn recvmsg<K: Kernel>(fd: c_int, message: *mut msghdr, flags: c_int) 
     {
         return fail(error) as ssize_t;
     }
-    // SAFETY: as the caller's.
-    let count = unsafe { K::recvmsg(fd, message, flags) };
+    // SAFETY: null, or the program's message.
+    let special = unsafe { message.as_ref() }.copied().filter(|_| is_special(fd, flags));
+    let count = match special {
+        Some(mut header) => {
+            // SAFETY: as the caller's.
+            let count = unsafe { receive_specially::<K>(fd, &mut header, flags) };
+            // SAFETY: not null, and the program's to be written.
+            let told = unsafe { &mut *message };
+            (told.msg_flags, told.msg_controllen) = (header.msg_flags, header.msg_controllen);
+            count
+        }
+        // SAFETY: as the caller's.
+        None => unsafe { K::recvmsg(fd, message, flags) },
+    };
     if count >= 0 && !message.is_null() {
         // SAFETY: not null, and the kernel just wrote it.
         let header = unsafe { &mut *message };

@@ -245,7 +245,7 @@ pub unsafe fn accept4<K: Kernel>(
         let accepted = unsafe { K::accept4(fd, address, length, flags) };
         let identity = if accepted < 0 { None } else { calls::identify(accepted) };
         let Some(identity) = identity else { return accepted };
-        match work(|| Ok(calls::accepted(host, &identity))) {
+        match work(|| Ok(calls::accepted(host, &listener, &identity))) {
             Ok(Some(peer)) => {
                 // SAFETY: as the caller's, with the length that was there before the kernel wrote its own.
                 unsafe { give_address(peer, address, length, given) };
@@ -309,6 +309,9 @@ unsafe fn answer_address(
         Ok(answer) => {
             // SAFETY: not null, and as the caller's.
             let given = unsafe { given_length(length) };
+            if given.cast_signed() < 0 {
+                return fail(Error::InvalidArgument);
+            }
             // SAFETY: the same.
             unsafe { give_address(answer, address, length, given) };
             0
@@ -323,15 +326,21 @@ unsafe fn answer_address(
 /// None beyond the kernel's.
 pub unsafe fn shutdown<K: Kernel>(fd: c_int, how: c_int) -> c_int {
     if let Some(identity) = calls::identify(fd) {
-        if let Err(error) = work(|| calls::shutdown(&identity, how)) {
-            if identity.kind.is_datagram() && error == Error::NotConnected {
-                // An error, and yet it is shut (inet_shutdown).
-                // SAFETY: no pointers.
-                unsafe { K::shutdown(fd, how) };
+        let natively = match work(|| calls::shutdown(&identity, how)) {
+            Ok(natively) => natively,
+            Err(error) => {
+                if identity.kind.is_datagram() && error == Error::NotConnected {
+                    // An error, and yet it is shut (inet_shutdown).
+                    // SAFETY: no pointers.
+                    unsafe { K::shutdown(fd, how) };
+                }
+                return fail(error);
             }
-            return fail(error);
-        }
+        };
         traced("shutdown", fd, format_args!("({fd}, {how}) = 0"));
+        if !natively {
+            return 0;
+        }
     }
     // SAFETY: no pointers.
     unsafe { K::shutdown(fd, how) }

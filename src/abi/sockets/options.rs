@@ -28,7 +28,9 @@ pub unsafe fn getsockopt<K: Kernel>(
         return fail(Error::BadAddress);
     }
     // SAFETY: not null, and as the caller's.
-    let given = unsafe { *length } as usize;
+    let Ok(given) = usize::try_from(unsafe { *length }.cast_signed()) else {
+        return fail(Error::InvalidArgument);
+    };
     let answer = match work(|| calls::option(&identity, level, name, given)) {
         // SAFETY: as the caller's.
         Ok(None) => return unsafe { K::getsockopt(fd, level, name, value, length) },
@@ -58,6 +60,9 @@ pub unsafe fn setsockopt<K: Kernel>(
         // SAFETY: as the caller's.
         return unsafe { K::setsockopt(fd, level, name, value, length) };
     };
+    if length.cast_signed() < 0 {
+        return fail(Error::InvalidArgument);
+    }
     if value.is_null() {
         return fail(Error::BadAddress);
     }
