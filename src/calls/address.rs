@@ -125,7 +125,7 @@ mod tests {
         let (v6, length) = format("[fd00::2]:80".parse().expect("valid"));
         assert_eq!(parse(&v6[..length], Domain::V4), Err(Error::AddressFamilyNotSupported));
         assert!(matches!(parse(&v6[..V6_SHORT], Domain::V6), Ok(Given::Address(_))));
-        assert_eq!(parse_to_bind(&v4[..length], Domain::V6), Err(Error::InvalidArgument));
+        assert_eq!(parse_to_bind(&v4[..V4_LENGTH], Domain::V6), Err(Error::InvalidArgument));
         assert_eq!(parse_to_bind(&v6, Domain::V4), Err(Error::AddressFamilyNotSupported));
         let (link, length) = format("[ff02::1]:80".parse().expect("valid"));
         assert_eq!(parse_to_bind(&link[..length], Domain::V6), Err(Error::InvalidArgument));
