@@ -60,12 +60,11 @@ pub fn build(
         checksums,
     );
     packet[start + 4..start + 6].copy_from_slice(&(covered as u16).to_be_bytes());
-    if checksums {
-        let sum = !covered_sum(source.ip(), destination.ip(), &packet[start..], covered);
-        // A sum of zero is sent as its other form (RFC 3828 3.1).
-        let sum = if sum == 0 { u16::MAX } else { sum };
-        packet[start + 6..start + 8].copy_from_slice(&sum.to_be_bytes());
-    }
+    // No device knows how to, and there is no datagram without (RFC 3828 3.1).
+    let sum = !covered_sum(source.ip(), destination.ip(), &packet[start..], covered);
+    // A sum of zero is sent as its other form (RFC 3828 3.1).
+    let sum = if sum == 0 { u16::MAX } else { sum };
+    packet[start + 6..start + 8].copy_from_slice(&sum.to_be_bytes());
     packet
 }
 

@@ -23,8 +23,7 @@ impl Config {
     }
 
     fn apply_text(&mut self, text: &str) -> Result<(), String> {
-        let table: Table =
-            text.parse().map_err(|error: toml::de::Error| error.to_string().trim().to_owned())?;
+        let table: Table = text.parse().map_err(|error| in_line(text, &error))?;
         for (name, value) in table {
             let named = |setting: &&super::Setting| setting.flag.strip_prefix("--") == Some(&name);
             let setting = SETTINGS.iter().find(named).filter(|setting| setting.field != Field::Config);
@@ -37,6 +36,12 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// What is wrong, and where. The line itself is not shown: a file given by mistake may hold keys.
+fn in_line(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
 }
 
 /// As the flag would have them.

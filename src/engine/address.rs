@@ -138,6 +138,11 @@ impl Engine {
             })
     }
 
+    /// Whether `address` is on a subnet of ours.
+    pub(super) fn is_neighbour(&self, address: IpAddr) -> bool {
+        self.settings.addresses.iter().any(|own| own.contains(address))
+    }
+
     /// Whether `address` is not one host's: everybody, or a group.
     pub(super) fn is_for_many(&self, address: IpAddr) -> bool {
         address.is_multicast() || self.is_broadcast(address)

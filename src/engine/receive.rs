@@ -55,14 +55,23 @@ impl Engine {
     }
 
     pub(super) fn take(&mut self, packet: &[u8], path: Path, now: Instant) {
-        let verify = path == Path::Link && self.settings.checksums;
+        self.take_packet(packet, path, path == Path::Link && self.settings.checksums, now);
+    }
+
+    /// Whether nobody else verifies a checksum that comes by `path`, where no device can: of fragments, of UDP-Lite.
+    fn verifies_alone(&self, path: Path) -> bool {
+        path == Path::Link && !self.settings.in_memory
+    }
+
+    fn take_packet(&mut self, packet: &[u8], path: Path, verify: bool, now: Instant) {
         let taken = ip::parse(packet, verify).and_then(|header| match header.protocol {
             Protocol::Tcp => self.take_segment(packet, &header, path, verify, now),
             _ if !self.is_ours(&header, path) => {
                 self.counters.not_ours += 1;
                 Ok(())
             }
-            Protocol::Udp | Protocol::UdpLite => self.take_datagram(packet, &header, verify, now),
+            Protocol::Udp => self.take_datagram(packet, &header, verify, now),
+            Protocol::UdpLite => self.take_datagram(packet, &header, self.verifies_alone(path), now),
             Protocol::Icmp => self.take_message(packet, &header, verify, now),
             Protocol::Other(_) => {
                 self.counters.dropped += 1;
@@ -98,7 +107,7 @@ impl Engine {
         let (whole, kept) = self.reassembly.take(fragment, payload, now);
         self.counters.dropped += u64::from(!kept);
         if let Some(whole) = whole {
-            self.take(&whole, path, now);
+            self.take_packet(&whole, path, self.verifies_alone(path), now);
         }
     }
 

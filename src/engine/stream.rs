@@ -34,7 +34,7 @@ impl Engine {
         let (bound, reach) = (socket.bound, socket.reach);
         let local = self.is_local(remote.ip());
         if local && reach.device == Some(Path::Link)
-            || !local && reach.only_neighbours && self.next_hop(remote.ip()) != Some(remote.ip())
+            || !local && reach.only_neighbours && !self.is_neighbour(remote.ip())
         {
             return Err(Error::NetworkUnreachable);
         }

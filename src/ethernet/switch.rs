@@ -25,6 +25,8 @@ const AGEING: Duration = Duration::from_secs(300);
 const STATIONS_MAX: usize = 4096;
 /// Key of the listener; the ports have their places.
 const LISTENER: u64 = u64::MAX;
+/// Ports; who comes when there are as many is let go.
+const PORTS_MAX: usize = 256;
 /// Frames of one port until the others have their turn.
 const TURN: usize = 64;
 const EVENTS: usize = 64;
@@ -96,6 +98,9 @@ impl Switch {
 
     fn accept(&mut self) {
         while let Ok(socket) = unix::accept(&self.listener) {
+            if self.ports.len() >= PORTS_MAX {
+                continue;
+            }
             let Ok(stream) = Stream::over(internal(socket), MTU_MAX) else { continue };
             let entry = self.ports.vacant_entry();
             let data = EventData::new_u64(entry.key() as u64);
@@ -132,6 +137,15 @@ impl Switch {
                 stream.transmit([bytes, &[], &[], &[]]);
             }
         }
+        // One that has gone is seen here too, and is ready for nothing any more.
+        let table = &mut self.table;
+        self.ports.retain(|port, stream| {
+            let ended = stream.has_ended();
+            if ended {
+                table.forget(port);
+            }
+            !ended
+        });
     }
 }
 

@@ -17,7 +17,8 @@
 //! * The name of the socket has the token of the host, which every near end bears: holding one is enough to find the
 //!   host. Anybody in the network namespace can send to it; what does not decode, or has no right, is dropped.
 //!
-//! Limit: the descriptors of a request take the lowest free numbers of the host's process for a moment.
+//! Limits: the descriptors of a request take the lowest free numbers of the host's process for a moment. The kernel says what name a
+//! near end bears, and a process of the same network namespace that reads the names (sock_diag(7)) can bind one like it.
 
 use super::inner::ENTRANCE;
 use super::request::{Answer, Answered, Request};

@@ -29,6 +29,9 @@ const STALLED_RETRY: Duration = Duration::from_millis(10);
 /// Rounds of one step.
 const ROUNDS: u32 = 32;
 
+/// Packets taken from the link in one round: who floods it must not keep timers, calls and signals waiting.
+const RECEIVED_A_ROUND: usize = 256;
+
 /// Engine, link and bridge.
 pub struct Inner {
     pub(super) engine: Engine,
@@ -79,7 +82,10 @@ impl Inner {
             while self.transmit(now) {
                 moved = true;
             }
-            while self.receive(now) {
+            for _ in 0..RECEIVED_A_ROUND {
+                if !self.receive(now) {
+                    break;
+                }
                 moved = true;
             }
             if let Some(addressing) = self.link.addressing() {

@@ -117,15 +117,15 @@ fn station(config: &Config, frames: impl Frames + 'static) -> (Box<dyn Link>, Ad
 
 /// How long the network may take to give an address.
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(10);
-/// How long the other family is waited for when one has an address.
-const FAMILY_PATIENCE: Duration = Duration::from_millis(500);
+/// How long the other family is waited for when one has an address: a first question that is lost is asked again after a second.
+const FAMILY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Waits until the network has given an address: what the program does first would fail without.
 fn await_address(link: &mut dyn Link, addressing: &mut Addressing) -> Option<()> {
     let mut until = sys::now() + ADDRESS_PATIENCE;
     loop {
         let now = sys::now();
-        while link.receive(now, &mut |_| {}) {}
+        while sys::now() < until && link.receive(now, &mut |_| {}) {}
         if let Some(changed) = link.addressing() {
             *addressing = changed;
         }

@@ -33,6 +33,9 @@ use std::collections::{BinaryHeap, VecDeque};
 /// Bytes that are under way in one direction: a quarter of a second at 2 Gbit/s.
 const HELD_BYTES_MAX: usize = 64 << 20;
 
+/// Packets of the link that one call takes: who floods it must not hold the others up.
+const TAKEN_AT_ONCE: usize = 256;
+
 /// Which way packets go, as the engine sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -158,7 +161,11 @@ impl<L: Link> Link for Impair<L> {
         let mut put = |packet: &[u8]| {
             cut_coalesced(packet, mtu, checksums, &mut |packet| incoming.put(packet, checksums, now));
         };
-        while link.receive(now, &mut put) {}
+        for _ in 0..TAKEN_AT_ONCE {
+            if !link.receive(now, &mut put) {
+                break;
+            }
+        }
         match self.lanes.incoming.due(now) {
             Some(packet) => {
                 take(&packet);

@@ -30,12 +30,13 @@ pub fn children(process: u32) -> Vec<u32> {
 }
 
 /// Kills what descends from this process, which is a child subreaper: the children of those that are killed come to it,
-/// until none is left, or none that it may kill.
-pub fn end_descendants() {
+/// until none is left, or none that it may kill. `others` are children that are left alone.
+pub fn end_descendants(others: &[u32]) {
     let kill = |child: &u32| {
         Pid::from_raw(child.cast_signed()).is_some_and(|child| kill_process(child, Signal::KILL).is_ok())
     };
-    while children(super::process_id()).iter().filter(|child| kill(child)).count() > 0 {
+    let is_meant = |child: &&u32| !others.contains(child);
+    while children(super::process_id()).iter().filter(is_meant).filter(|child| kill(child)).count() > 0 {
         // One of them has to end before there is anything new to see.
         let _ = wait(WaitOptions::empty());
         while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}

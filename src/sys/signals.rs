@@ -39,8 +39,9 @@ pub struct Awaited {
 pub struct Came {
     /// SIGTERM and its like.
     pub signal: i32,
-    /// The process that sent it, to this process or its group; None when it is the kernel's, such as a terminal's to the
-    /// group.
+    /// Whether a process sent it, to this process or its group, and not the kernel, as for a terminal to the group.
+    pub sent: bool,
+    /// That process, if this one has a number for it: one outside of this pid namespace has none.
     pub sender: Option<Pid>,
 }
 
@@ -76,7 +77,7 @@ impl Awaited {
                 let sender = unsafe { info.si_pid() };
                 // SI_USER, SI_QUEUE, SI_TKILL and their like are not positive (sigaction(2)).
                 let sent = info.si_code <= 0;
-                return Came { signal, sender: Pid::from_raw(sender).filter(|_| sent) };
+                return Came { signal, sent, sender: Pid::from_raw(sender).filter(|_| sent) };
             }
         }
     }

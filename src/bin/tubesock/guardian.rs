@@ -22,8 +22,8 @@ use tubesock::sys::{self, processes};
 
 /// Who this process is.
 pub(crate) enum Part {
-    /// The guardian, of this host.
-    Guardian(Pid),
+    /// The guardian, of this host; and children that it had before, which are no affair of the program's.
+    Guardian(Pid, Vec<u32>),
     /// The host, of this guardian.
     Host(Guardian),
 }
@@ -50,9 +50,10 @@ pub(crate) fn split() -> Result<Part, Failure> {
     // Fails only on kernels before 3.4: then orphans are init's, and we end without them.
     let _ = rustix::process::set_child_subreaper(Some(getpid()));
     let guardian = Guardian { process: getpid(), group: processes::group() };
+    let others = processes::children(sys::process_id());
     // SAFETY: nothing has started a thread.
     if let Some(host) = unsafe { processes::fork() }.map_err(failed)? {
-        return Ok(Part::Guardian(host));
+        return Ok(Part::Guardian(host, others));
     }
     let _ = rustix::process::set_child_subreaper(Some(getpid()));
     if guardian.group.is_some() {
@@ -67,19 +68,19 @@ pub(crate) fn split() -> Result<Part, Failure> {
 }
 
 /// In the guardian: passes signals on to the host until it ends, and ends as it did.
-pub(crate) fn watch(host: Pid, awaited: &Awaited) -> ExitCode {
+pub(crate) fn watch(host: Pid, others: &[u32], awaited: &Awaited) -> ExitCode {
     run::release_streams();
     loop {
         let came = awaited.wait();
         if came.signal != libc::SIGCHLD {
-            if came.sender.is_some() {
+            if came.sent {
                 run::pass_on(came.signal, host);
             }
             continue;
         }
         while let Ok(Some((ended, how))) = rustix::process::wait(WaitOptions::NOHANG) {
             if ended == host {
-                processes::end_descendants();
+                processes::end_descendants(others);
                 awaited.restore();
                 return run::end_as(Some(how));
             }

@@ -51,7 +51,7 @@ pub(crate) fn run(
     let blocked = [&PASSED_ON[..], &[libc::SIGCHLD, libc::SIGTTOU]].concat();
     let awaited: &Awaited = Box::leak(Box::new(Awaited::block(&blocked)));
     match guardian::split()? {
-        Part::Guardian(host) => Ok(guardian::watch(host, awaited)),
+        Part::Guardian(host, others) => Ok(guardian::watch(host, &others, awaited)),
         Part::Host(guardian) => serve(guardian, awaited, config, &mut prepared, &command[0]),
     }
 }
@@ -152,7 +152,7 @@ fn wait(program: &Child, awaited: &Awaited, guardian: Guardian) -> Option<WaitSt
             continue;
         }
         if guardian.is_gone() {
-            processes::end_descendants();
+            processes::end_descendants(&[]);
             sys::end_process(128 + libc::SIGKILL);
         }
         loop {

@@ -129,7 +129,9 @@ impl Peer {
 
     /// Sends a packet of the program's.
     pub(super) fn send(&mut self, packet: Packet, now: Instant, out: &mut Outbox) {
-        if self.endpoint.is_none() || self.attempt.as_ref().is_some_and(|attempt| attempt.given_up) {
+        // A session lasts longer than the patience with a handshake that is to renew it.
+        let given_up = self.attempt.as_ref().is_some_and(|attempt| attempt.given_up) && !self.has_session();
+        if self.endpoint.is_none() || given_up {
             return out.refused.push_back(packet);
         }
         self.active_until = now + QUIET;
