@@ -16,6 +16,7 @@ mod trace;
 use crate::addressing::{Addressing, Cidr, Route, address_of};
 pub use bypass::Bypass;
 use core::fmt;
+pub use file::read_file;
 pub use host_address::{HostAddress, Key, PROCESS_LENGTH};
 pub use impairment::{Impairment, Impairments, Limit, Loss, Probability};
 pub use link_choice::LinkChoice;

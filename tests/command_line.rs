@@ -72,6 +72,9 @@ fn a_setting_that_cannot_be_used_is_78() {
     assert_told(&output, "tubesock: TUBESOCK_LGO: there is no such setting", 78);
     let output = tubesock().args(["run", "true"]).env("TUBESOCK_PRELOAD_LIBRARY", "/nowhere/x.so").output();
     assert_told(&output.expect("it was built"), "TUBESOCK_PRELOAD_LIBRARY '/nowhere/x.so': ", 78);
+    // The dynamic linker would start the program without it.
+    let output = tubesock().args(["run", "true"]).env("TUBESOCK_PRELOAD_LIBRARY", "/bin/true").output();
+    assert_told(&output.expect("it was built"), "true: this is not libtubesock_preload.so", 78);
 }
 
 #[test]
@@ -263,6 +266,9 @@ int connect(int fd, const struct sockaddr *address, socklen_t length) {
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     return next(fd, (struct sockaddr *)&to, sizeof to);
 }
+
+/* By which tubesock run knows its library. */
+int tube_connect(int fd, const struct sockaddr *address, socklen_t length) { return connect(fd, address, length); }
 "#;
 
 fn demo_with_a_stand_in(scratch: &Scratch, option: &str) -> Output {

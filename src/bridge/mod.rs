@@ -468,10 +468,7 @@ impl Bridge {
     pub fn end(&mut self, id: SocketId, engine: &mut Engine, now: Instant) {
         let local = engine.local(id);
         let Some(Socket { domain, options, bound, .. }) = self.sockets.get(&id) else { return };
-        let (domain, options) = (*domain, *options);
-        // Port 0 is by now the one that was chosen for it.
-        let port = local.map_or(0, |local| local.port());
-        let bound = bound.map(|bound| SocketAddr::new(bound.ip(), port));
+        let (domain, options, bound) = (*domain, *options, *bound);
         self.close(id, engine, now);
         let role = Role::Ended(Ended { error: None, unconnected: true, local });
         self.sockets.insert(id, Socket { bound, ..Socket::new(domain, Kind::Stream, options, role) });

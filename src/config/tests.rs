@@ -237,3 +237,13 @@ fn what_is_said_stands_in_place_of_what_the_link_brings() {
     assert_eq!(addressing.routes, [parsed("198.51.100.0/24"), parsed("0.0.0.0/0,192.0.2.9")]);
     assert_eq!((addressing.addresses, addressing.name_servers), (link.addresses, link.name_servers));
 }
+
+/// Neither is read to its end, which one does not have and the other gets only from a writer.
+#[test]
+fn what_is_no_regular_file_is_refused() {
+    for path in ["/dev/zero", "/"] {
+        assert_eq!(read_file(path.as_ref(), 10), Err("it is no regular file".to_owned()), "{path}");
+    }
+    let long = read_file("/proc/self/exe".as_ref(), 10).expect_err("it is longer");
+    assert!(long.contains("more than 10 bytes"), "{long}");
+}

@@ -82,19 +82,20 @@ fn iperf3() {
 /// Also in fragments: 4000 bytes do not fit.
 #[test]
 fn ping_both_ways() {
-    let world = World::with_tun("");
-    // The machine's own has file capabilities, which switch LD_PRELOAD off; a copy has none.
-    let ping = world.directory.file("ping");
-    std::fs::copy("/usr/bin/ping", &ping).expect("ping is missing: apt-get install iputils-ping");
-    let ping = |to: IpAddr, size: &str| {
-        Program::new(&ping).args(["-c", "3", "-i", "0.2", "-s", size, &to.to_string()])
-    };
     // The kernel may still be bringing the device up when the first is answered: it drops such an answer.
     let answered = |outcome: &Outcome| {
         ["icmp_seq=2 ", "icmp_seq=3 "].iter().all(|answer| outcome.text().contains(answer))
     };
     for (theirs, ours) in THEIRS.into_iter().zip(OURS) {
         for size in ["56", "4000"] {
+            // A device of its own: the one before is held until the host before has ended.
+            let world = World::with_tun("");
+            // The machine's own has file capabilities, which switch LD_PRELOAD off; a copy has none.
+            let copy = world.directory.file("ping");
+            std::fs::copy("/usr/bin/ping", &copy).expect("ping is missing: apt-get install iputils-ping");
+            let ping = |to: IpAddr, size: &str| {
+                Program::new(&copy).args(["-c", "3", "-i", "0.2", "-s", size, &to.to_string()])
+            };
             let outcome = world.ours(ping(theirs, size), &world.stack()).finish().success();
             assert!(answered(&outcome), "{outcome}");
             let idle =

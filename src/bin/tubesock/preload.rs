@@ -1,7 +1,11 @@
 //! Finds libtubesock_preload.so, and puts it into LD_PRELOAD.
 
 use crate::Failure;
+use object::endian::LittleEndian;
+use object::read::elf::ElfFile64;
+use object::read::{Object, ObjectSymbol, ReadCache};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,8 +17,27 @@ const NAME: &str = "libtubesock_preload.so";
 /// one beside the executable.
 const PLACES: [&str; 4] = ["deps", "", "../lib", "../lib/tubesock"];
 
-/// The library, absolute: what TUBESOCK_PRELOAD_LIBRARY says, or what was built or installed with this executable.
+/// The library, absolute: what TUBESOCK_PRELOAD_LIBRARY says, or what was built or installed with this executable. It is one
+/// that the dynamic linker can load for this user: with a bad one it would start the program all the same, without.
 pub(crate) fn library() -> Result<PathBuf, Failure> {
+    let library = named()?;
+    let problem = match File::open(&library).map(ReadCache::new) {
+        Ok(file) if is_ours(&file) => return Ok(library),
+        Ok(_) => format!("this is not {NAME}"),
+        Err(error) => error.to_string(),
+    };
+    Err(Failure::new(Failure::SETTING, format!("{}: {problem}", library.display())))
+}
+
+/// Whether a file is a shared object with the calls of libc's and ours.
+fn is_ours(file: &ReadCache<File>) -> bool {
+    let Ok(elf) = ElfFile64::<LittleEndian, _>::parse(file) else { return false };
+    let defines =
+        |name: &str| elf.dynamic_symbols().any(|symbol| symbol.is_definition() && symbol.name() == Ok(name));
+    defines("connect") && defines("tube_connect")
+}
+
+fn named() -> Result<PathBuf, Failure> {
     if let Some(file) = std::env::var_os(PRELOAD_LIBRARY_VARIABLE).filter(|file| !file.is_empty()) {
         return chosen(Path::new(&file));
     }

@@ -17,6 +17,7 @@ mod tunnel;
 
 use super::segmentation::cut;
 use super::{Capabilities, Link, Outgoing};
+use crate::config;
 use crate::observe::log;
 use crate::sys::udp::{BYTES_MAX, DATAGRAMS_MAX, Received, Socket};
 use crate::sys::{self, machine_names};
@@ -52,12 +53,7 @@ pub fn read(path: &Path) -> Result<Configuration, String> {
 
 /// The file's text; what is no UTF-8 can only be in a comment, or an error.
 fn text(path: &Path) -> Result<Zeroizing<String>, String> {
-    let length = std::fs::metadata(path).map_err(|error| format!("cannot read the file: {error}"))?.len();
-    if length > FILE_MAX {
-        return Err(format!("a file of {length} bytes is no configuration"));
-    }
-    let bytes = std::fs::read(path).map_err(|error| format!("cannot read the file: {error}"))?;
-    let bytes = Zeroizing::new(bytes);
+    let bytes = Zeroizing::new(config::read_file(path, FILE_MAX)?);
     Ok(Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
