@@ -26,7 +26,8 @@ static void lines(void)
     in = opened(ends[1], "r");
     fact("fprintf", "%d", fprintf(out, "first %d\nsecond\nno newline", 1));
     fact("fclose", "%d", fclose(out));
-    fact("fgets", "%d %s", fgets(line, sizeof line, in) != NULL, strtok(line, "\n"));
+    int read_line = fgets(line, sizeof line, in) != NULL;
+    fact("fgets", "%d %s", read_line, read_line ? strtok(line, "\n") : "");
     fact("fgetc", "%c", fgetc(in));
     fact("ungetc", "%c", ungetc('S', in));
     fact("fscanf", "%d", fscanf(in, "%63s", line));
