@@ -32,6 +32,20 @@ impl Cidr {
         Cidr { address, bits: bits_of(address) }
     }
 
+    /// The first address of the network.
+    pub fn first(&self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(v4) => {
+                let hosts = u32::MAX.checked_shr(self.bits.into()).unwrap_or(0);
+                Ipv4Addr::from_bits(v4.to_bits() & !hosts).into()
+            }
+            IpAddr::V6(v6) => {
+                let hosts = u128::MAX.checked_shr(self.bits.into()).unwrap_or(0);
+                Ipv6Addr::from_bits(v6.to_bits() & !hosts).into()
+            }
+        }
+    }
+
     /// Whether the network has `address`.
     pub fn contains(&self, address: IpAddr) -> bool {
         let differing = match (self.address, address) {
@@ -83,7 +97,7 @@ pub fn address_of(text: &str) -> Result<IpAddr, String> {
 }
 
 /// A way to a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// The destinations.
     pub network: Cidr,
@@ -166,6 +180,24 @@ pub fn next_hop(addresses: &[Cidr], routes: &[Route], to: IpAddr) -> Option<IpAd
     Some(best.gateway.unwrap_or(to))
 }
 
+/// The address of ours for a packet to `to` by way of `hop`, RFC 6724 5, rules 2 and 5: of the scope of the destination, and
+/// of the networks the one that is used.
+pub fn source(addresses: &[Cidr], hop: IpAddr, to: IpAddr) -> Option<IpAddr> {
+    let mut family = addresses.iter().filter(|own| own.address.is_ipv4() == hop.is_ipv4());
+    let near = is_link_local(to);
+    let best = family
+        .clone()
+        .find(|own| own.contains(to) || (own.contains(hop) && is_link_local(own.address) == near))
+        .or_else(|| family.clone().find(|own| is_link_local(own.address) == near))
+        .or_else(|| family.next());
+    best.map(|own| own.address)
+}
+
+/// Whether an address is one of IPv6 that holds on its link only.
+pub fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,6 +256,19 @@ mod tests {
         ] {
             let hop = hop.map(|hop| cidr(hop).address);
             assert_eq!(next_hop(&addresses, &routes, cidr(to).address), hop, "{to}");
+        }
+    }
+
+    #[test]
+    fn networks_begin_where_their_hosts_do() {
+        for (own, first) in [
+            ("10.0.2.15/24", "10.0.2.0"),
+            ("10.0.2.15/32", "10.0.2.15"),
+            ("10.0.2.15/0", "0.0.0.0"),
+            ("fd00::15/64", "fd00::"),
+            ("fd00::15/0", "::"),
+        ] {
+            assert_eq!(cidr(own).first().to_string(), first, "{own}");
         }
     }
 

@@ -27,7 +27,6 @@
 //! - stdio on a descriptor of ours (fdopen, dprintf): libc reads and writes it inside itself, and for TCP that simply
 //!   works. What is lost is the explanation: a reset on a quiet connection looks like an end of file there.
 //! - pread, pwrite, preadv2, pwritev2: ESPIPE on a socket, as the kernel says itself.
-//! - netlink: programs such as ip see the machine's interfaces.
 //! - exec: the near ends survive it, the host in the process does not (`tubesock::abi::process`). The environment that is
 //!   passed on tells of it (`tubesock::host::reserve_variable`).
 //! - vfork cannot be wrapped in Rust (it returns twice); the guards compare process ids instead.

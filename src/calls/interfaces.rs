@@ -2,9 +2,9 @@
 //! numbers are known from the start; what addresses the second one has its host knows.
 #![forbid(unsafe_code)]
 
-use crate::addressing::Cidr;
+use crate::addressing::{Cidr, Route};
 use crate::engine::Path;
-use crate::host;
+use crate::host::{self, Network};
 use libc::c_int;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -60,12 +60,35 @@ impl Interface {
                 vec![Cidr::new(Ipv4Addr::LOCALHOST.into(), 8), Cidr::host(Ipv6Addr::LOCALHOST.into())];
             return State { addresses, mtu: 65_536 };
         }
+        State::on(&host::network())
+    }
+}
+
+/// All that can be asked of interfaces, as it is at one moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Each with what it has.
+    pub interfaces: [(Interface, State); 2],
+    /// Ways to other networks than those of the addresses, over the link.
+    pub routes: Vec<Route>,
+}
+
+impl View {
+    /// That of the stack.
+    pub fn now() -> View {
+        let [loopback, link] = INTERFACES;
         let network = host::network();
-        State { addresses: network.addresses, mtu: network.mtu as u32 }
+        let interfaces = [(loopback, loopback.state()), (link, State::on(&network))];
+        View { interfaces, routes: network.routes }
     }
 }
 
 impl State {
+    /// Of the link.
+    fn on(network: &Network) -> State {
+        State { addresses: network.addresses.clone(), mtu: network.mtu as u32 }
+    }
+
     /// The first address of IPv4, which the requests of netdevice(7) show.
     pub fn first_v4(&self) -> Option<(Ipv4Addr, u8)> {
         self.addresses.iter().find_map(|own| match own.address {

@@ -5,6 +5,7 @@ pub mod address;
 pub mod datagrams;
 pub mod interfaces;
 pub mod names;
+pub mod netlink;
 
 use crate::bridge::name::{self, Identity};
 use crate::engine::{Domain, ErrorReport, Kind};
@@ -155,7 +156,7 @@ fn disconnect(identity: &Identity) -> Result<()> {
 fn begin(identity: &Identity, request: Request) -> Result<Connect> {
     match host::ask(identity, "connect", request, &[])? {
         (Answer::Connect(Connect::Kernels), Some(socket)) => {
-            put_in_place(socket, identity)?;
+            put_in_place(socket, identity.near())?;
             Ok(Connect::Kernels)
         }
         (Answer::Connect(Connect::Failed(error)), fresh) => {
@@ -185,12 +186,11 @@ fn replace(identity: &Identity) -> Result<Identity> {
 /// Gives the number of a near end to another near end, with the options that are natively its own.
 fn renew(fresh: Owned, identity: &Identity) -> Result<()> {
     unix::inherit(identity.near(), &fresh);
-    put_in_place(fresh, identity)
+    put_in_place(fresh, identity.near())
 }
 
 /// Gives the number of a near end to another open file, and its places in epoll sets.
-fn put_in_place(new: Owned, identity: &Identity) -> Result<()> {
-    let near = identity.near();
+fn put_in_place(new: Owned, near: BorrowedFd<'_>) -> Result<()> {
     let close_on_exec = rustix::io::fcntl_getfd(near)?.contains(FdFlags::CLOEXEC);
     let registrations = Registrations::take(near);
     let put = put_over(new, near, close_on_exec);

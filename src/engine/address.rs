@@ -85,10 +85,6 @@ impl Random {
     }
 }
 
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
-}
-
 /// The loopback address of the family of `like`.
 pub(super) fn loopback(like: IpAddr) -> IpAddr {
     match like {
@@ -157,15 +153,7 @@ impl Engine {
             return Ok(remote);
         }
         let hop = self.next_hop(remote).ok_or(Error::NetworkUnreachable)?;
-        let mut family = self.settings.addresses.iter().filter(|own| own.address.is_ipv4() == hop.is_ipv4());
-        let near = is_link_local(remote);
-        // RFC 6724 5, rules 2 and 5: of the scope of the destination, and of the networks the one that is used.
-        let best = family
-            .clone()
-            .find(|own| own.contains(remote) || (own.contains(hop) && is_link_local(own.address) == near))
-            .or_else(|| family.clone().find(|own| is_link_local(own.address) == near))
-            .or_else(|| family.next());
-        best.map(|own| own.address).ok_or(Error::NetworkUnreachable)
+        addressing::source(&self.settings.addresses, hop, remote).ok_or(Error::NetworkUnreachable)
     }
 
     /// Whom on the link a packet to `remote` goes to. Everybody and groups need no route.

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::Engine;
-use crate::addressing::Cidr;
+use crate::addressing::{Cidr, Route};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -74,6 +74,11 @@ impl Engine {
                 mtu: self.settings.mtu,
             },
         ]
+    }
+
+    /// Ways to other networks than those of the link's addresses.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
     }
 
     /// The interface that has `address`: what IP_ADD_MEMBERSHIP and IP_MULTICAST_IF name it by.

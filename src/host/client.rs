@@ -99,6 +99,18 @@ pub(super) fn exchange(
     near: Option<BorrowedFd<'_>>,
     patience: Option<Duration>,
 ) -> Result<Answered> {
+    exchange_into(&mut [0; ANSWER], to, message, payload, near, patience)
+}
+
+/// As `exchange`, with room for the answer.
+pub(super) fn exchange_into(
+    buffer: &mut [u8],
+    to: &SocketAddrUnix,
+    message: Message,
+    payload: &[u8],
+    near: Option<BorrowedFd<'_>>,
+    patience: Option<Duration>,
+) -> Result<Answered> {
     let _signals = Blocked::all();
     let mut space = [0; REQUEST];
     let bytes = postcard::to_slice(&message, &mut space).map_err(|_| Error::InvalidArgument)?;
@@ -117,9 +129,8 @@ pub(super) fn exchange(
     }
     // Only the host has it now: its end is the end of the host.
     drop(reply);
-    let mut buffer = [0; ANSWER];
     let mut descriptors = [const { None }; DESCRIPTORS];
-    let length = unix::receive_message(&answers, &mut buffer, &mut descriptors, RecvFlags::empty())?;
+    let length = unix::receive_message(&answers, buffer, &mut descriptors, RecvFlags::empty())?;
     if length == 0 {
         return Err(GONE);
     }

@@ -7,7 +7,7 @@
 //!
 //! So the capture shows what the stack sent and got, as tcpdump(1) on a host shows it whose network is bad.
 
-use crate::addressing::Addressing;
+use crate::addressing::{Addressing, is_link_local};
 use crate::config::{Config, LinkChoice};
 use crate::ethernet::stream::{self, Stream};
 use crate::ethernet::tap::Tap;
@@ -139,10 +139,6 @@ fn await_address(link: &mut dyn Link, addressing: &mut Addressing) -> Option<()>
         }
         wait(link, until);
     }
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 /// Until the link has something to do.

@@ -1,10 +1,10 @@
-//! What programs ask of the network that their stack is in: getifaddrs(3) and the resolver. The host of the stack knows;
+//! What programs ask of the network that their stack is in: getifaddrs(3), rtnetlink(7) and the resolver. The host of the stack knows;
 //! with `nat` everybody does, and no host is started for it.
 
 use super::control::Message;
 use super::request::Answer;
 use super::{Address, Host, Inner, client, elsewhere, start};
-use crate::addressing::Cidr;
+use crate::addressing::{Cidr, Route};
 use crate::engine::Path;
 use crate::error::{Error, Result};
 use crate::nat;
@@ -16,18 +16,26 @@ use std::net::IpAddr;
 pub struct Network {
     /// The stack's own addresses, with their networks.
     pub addresses: Vec<Cidr>,
+    /// Ways to other networks than theirs; of a very long list the first.
+    pub routes: Vec<Route>,
     /// In the order in which to ask them.
     pub name_servers: Vec<IpAddr>,
     /// Largest packet in bytes.
     pub mtu: usize,
 }
 
+/// Routes that are told of: an answer is one message.
+const ROUTES_MOST: usize = 2048;
+/// Bytes for an answer with so many.
+const ANSWER: usize = 128 * 1024;
+
 impl Network {
     /// That of `nat`.
     fn translated(mtu: Option<usize>, name_servers: Vec<IpAddr>) -> Network {
         let nat = nat::addressing();
         let name_servers = if name_servers.is_empty() { nat.name_servers } else { name_servers };
-        Network { addresses: nat.addresses, name_servers, mtu: mtu.unwrap_or(nat::MTU) }
+        let mtu = mtu.unwrap_or(nat::MTU);
+        Network { addresses: nat.addresses, routes: nat.routes, name_servers, mtu }
     }
 }
 
@@ -37,7 +45,8 @@ impl Inner {
         let interfaces = self.engine.interfaces();
         let link = interfaces.into_iter().find(|interface| interface.path == Path::Link);
         let (addresses, mtu) = link.map(|link| (link.addresses, link.mtu)).unwrap_or_default();
-        Network { addresses, name_servers: self.name_servers.clone(), mtu }
+        let routes = self.engine.routes().iter().take(ROUTES_MOST).copied().collect();
+        Network { addresses, routes, name_servers: self.name_servers.clone(), mtu }
     }
 }
 
@@ -67,7 +76,8 @@ fn of_a_host_to_come() -> Result<Network> {
 
 fn ask(at: &Address) -> Result<Network> {
     let message = Message::Network { secret: client::secret(at) };
-    match client::exchange(&client::address(at)?, message, &[], None, None)? {
+    let mut answer = vec![0; ANSWER];
+    match client::exchange_into(&mut answer, &client::address(at)?, message, &[], None, None)? {
         (Answer::Network(network), _) => Ok(*network),
         _ => Err(Error::Broken),
     }

@@ -5,7 +5,7 @@
 use super::super::kernel::Kernel;
 use super::control;
 use super::datagram::{self, Message};
-use super::{fail, is_datagram, traced, work};
+use super::{fail, is_datagram, netlink, traced, work};
 use crate::bridge::name::Identity;
 use crate::calls;
 use crate::engine::Control;
@@ -200,6 +200,11 @@ pub unsafe fn write<K: Kernel>(fd: c_int, buffer: *const c_void, length: size_t)
         // SAFETY: the program's buffer, as the caller's; it is only read.
         return unsafe { datagram::send::<K>(&identity, None, Control::default(), &vector, 0) };
     }
+    if let Some(socket) = calls::netlink::identify(fd) {
+        let vector = [iovec { iov_base: buffer.cast_mut(), iov_len: length }];
+        // SAFETY: the program's buffer, as the caller's; it is only read.
+        return unsafe { netlink::send(&socket, None, &vector) };
+    }
     // SAFETY: as the caller's.
     let count = unsafe { K::write(fd, buffer, length) };
     sent("write", fd, count, Signal::Kernels)
@@ -235,6 +240,14 @@ pub unsafe fn writev<K: Kernel>(fd: c_int, vector: *const iovec, count: c_int) -
         return match unsafe { vectors(vector, count as size_t) } {
             // SAFETY: the program's buffers, as the caller's; they are only read.
             Ok(vector) => unsafe { datagram::send::<K>(&identity, None, Control::default(), vector, 0) },
+            Err(error) => fail(error) as ssize_t,
+        };
+    }
+    if let Some(socket) = calls::netlink::identify(fd) {
+        // SAFETY: as the caller's.
+        return match unsafe { vectors(vector, count as size_t) } {
+            // SAFETY: the program's buffers, as the caller's; they are only read.
+            Ok(vector) => unsafe { netlink::send(&socket, None, vector) },
             Err(error) => fail(error) as ssize_t,
         };
     }
@@ -286,6 +299,10 @@ pub unsafe fn recvfrom<K: Kernel>(
             unsafe { super::give_address(sender, from, from_length, given) };
         }
         return count;
+    }
+    if calls::netlink::identify(fd).is_some() {
+        // SAFETY: as the caller's.
+        return unsafe { netlink::receive_from::<K>(fd, buffer, length, flags, from, from_length) };
     }
     if flags & libc::MSG_ERRQUEUE != 0
         && let Some(error) = refused_flags(fd, flags)
@@ -339,6 +356,15 @@ pub unsafe fn sendto<K: Kernel>(
             Err(error) => fail(error) as ssize_t,
         };
     }
+    if let Some(socket) = calls::netlink::identify(fd) {
+        let vector = [iovec { iov_base: buffer.cast_mut(), iov_len: length }];
+        // SAFETY: as the caller's.
+        return match unsafe { destination(to, to_length) } {
+            // SAFETY: the program's buffer, as the caller's; it is only read.
+            Ok(to) => unsafe { netlink::send(&socket, to, &vector) },
+            Err(error) => fail(error) as ssize_t,
+        };
+    }
     if flags & libc::MSG_FASTOPEN != 0
         && let Some(error) = refused_flags(fd, flags)
     {
@@ -360,7 +386,7 @@ pub unsafe fn sendto<K: Kernel>(
 ///
 /// # Safety
 /// `to` is null or has `length` readable bytes.
-unsafe fn destination<'a>(to: *const sockaddr, length: socklen_t) -> Result<Option<&'a [u8]>> {
+pub(super) unsafe fn destination<'a>(to: *const sockaddr, length: socklen_t) -> Result<Option<&'a [u8]>> {
     if to.is_null() {
         return Ok(None);
     }
@@ -376,6 +402,10 @@ pub unsafe fn recvmsg<K: Kernel>(fd: c_int, message: *mut msghdr, flags: c_int) 
     if let Some(identity) = datagram_socket(fd) {
         // SAFETY: as the caller's.
         return unsafe { datagram::receive_message::<K>(fd, &identity, message, flags) };
+    }
+    if calls::netlink::identify(fd).is_some() {
+        // SAFETY: as the caller's.
+        return unsafe { netlink::receive_message::<K>(fd, message, flags) };
     }
     if flags & libc::MSG_ERRQUEUE != 0
         && let Some(error) = refused_flags(fd, flags)
@@ -420,6 +450,10 @@ pub unsafe fn sendmsg<K: Kernel>(fd: c_int, message: *const msghdr, flags: c_int
         // SAFETY: as the caller's.
         return unsafe { datagram::send_message::<K>(&identity, message, flags) };
     }
+    if let Some(socket) = calls::netlink::identify(fd) {
+        // SAFETY: as the caller's.
+        return unsafe { netlink::send_message(&socket, message) };
+    }
     if flags & libc::MSG_FASTOPEN != 0
         && let Some(error) = refused_flags(fd, flags)
     {
@@ -444,7 +478,7 @@ pub unsafe fn sendmsg<K: Kernel>(fd: c_int, message: *const msghdr, flags: c_int
     sent("sendmsg", fd, count, Signal::of(flags))
 }
 
-/// recvmmsg(2). Of a datagram socket of ours, as do_recvmmsg has it: waits for each message, or for the first only
+/// recvmmsg(2). Of a socket of ours that keeps messages apart, as do_recvmmsg has it: waits for each message, or for the first only
 /// (MSG_WAITFORONE), and looks at the time after each.
 ///
 /// # Safety
@@ -456,10 +490,11 @@ pub unsafe fn recvmmsg<K: Kernel>(
     flags: c_int,
     timeout: *mut timespec,
 ) -> c_int {
-    let Some(identity) = datagram_socket(fd) else {
+    let datagrams = datagram_socket(fd);
+    if datagrams.is_none() && calls::netlink::identify(fd).is_none() {
         // SAFETY: as the caller's.
         return unsafe { K::recvmmsg(fd, messages, count, flags, timeout) };
-    };
+    }
     // SAFETY: null, or as the caller's.
     let patience = match unsafe { timeout.as_ref() }.map(patience).transpose() {
         Ok(patience) => patience,
@@ -472,8 +507,12 @@ pub unsafe fn recvmmsg<K: Kernel>(
         if core::mem::replace(&mut over, false) {
             return fail(Error::WouldBlock) as ssize_t;
         }
-        // SAFETY: a message of the program's array.
-        let received = unsafe { datagram::receive_message::<K>(fd, &identity, message, now_flags) };
+        let received = match &datagrams {
+            // SAFETY: a message of the program's array.
+            Some(identity) => unsafe { datagram::receive_message::<K>(fd, identity, message, now_flags) },
+            // SAFETY: the same.
+            None => unsafe { netlink::receive_message::<K>(fd, message, now_flags) },
+        };
         if flags & libc::MSG_WAITFORONE != 0 {
             now_flags |= libc::MSG_DONTWAIT;
         }
@@ -505,7 +544,7 @@ fn patience(time: &timespec) -> Result<Duration> {
 /// As sendmmsg(2).
 pub unsafe fn sendmmsg<K: Kernel>(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int {
     let Some(identity) = datagram_socket(fd) else {
-        if host::bypass::is_on() {
+        if host::bypass::is_on() || calls::netlink::identify(fd).is_some() {
             // SAFETY: a message of the program's array.
             let each = |message: *mut msghdr| unsafe { sendmsg::<K>(fd, message, flags) };
             // SAFETY: as the caller's.

@@ -247,6 +247,15 @@ unsafe fn gathered(vector: &[iovec], total: usize) -> crate::error::Result<Vec<u
     if total > 65_527 {
         return Err(Error::MessageTooLong);
     }
+    // SAFETY: as the caller's.
+    unsafe { joined(vector, total) }
+}
+
+/// The bytes of a vector, `total` in all.
+///
+/// # Safety
+/// The vector's buffers are readable.
+pub(super) unsafe fn joined(vector: &[iovec], total: usize) -> crate::error::Result<Vec<u8>> {
     let mut payload = Vec::with_capacity(total);
     for part in vector.iter().filter(|part| part.iov_len > 0) {
         if part.iov_base.is_null() {

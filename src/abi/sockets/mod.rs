@@ -8,6 +8,7 @@
 mod control;
 mod data;
 mod datagram;
+mod netlink;
 mod options;
 
 use super::kernel::Kernel;
@@ -73,16 +74,26 @@ unsafe fn address_bytes<'a>(address: *const sockaddr, length: socklen_t) -> Resu
 /// # Safety
 /// `length` is null or writable; `place` is null or has `given` writable bytes.
 unsafe fn give_address(from: SocketAddr, place: *mut sockaddr, length: *mut socklen_t, given: socklen_t) {
+    let (bytes, count) = address::format(from);
+    // SAFETY: as the caller's.
+    unsafe { give(&bytes[..count], place, length, given) };
+}
+
+/// The same, of an address in bytes.
+///
+/// # Safety
+/// As `give_address`.
+unsafe fn give(bytes: &[u8], place: *mut sockaddr, length: *mut socklen_t, given: socklen_t) {
     if length.is_null() {
         return;
     }
-    let (bytes, count) = address::format(from);
     if !place.is_null() {
+        let count = bytes.len().min(given as usize);
         // SAFETY: at most `given` bytes are written, to a place that has them.
-        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), place.cast(), count.min(given as usize)) };
+        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), place.cast(), count) };
     }
     // SAFETY: not null, and writable by the contract.
-    unsafe { *length = count as socklen_t };
+    unsafe { *length = bytes.len() as socklen_t };
 }
 
 /// The length that the program passed with a place for an address.
@@ -99,6 +110,9 @@ unsafe fn given_length(length: *const socklen_t) -> socklen_t {
 /// # Safety
 /// None beyond the kernel's.
 pub unsafe fn socket<K: Kernel>(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
+    if let Some(fd) = netlink::socket(domain, kind, protocol) {
+        return fd;
+    }
     match work(|| Ok(calls::socket(domain, kind, protocol))) {
         // SAFETY: no pointers.
         Ok(None) => unsafe { K::socket(domain, kind, protocol) },
@@ -117,6 +131,10 @@ pub unsafe fn socket<K: Kernel>(domain: c_int, kind: c_int, protocol: c_int) -> 
 /// # Safety
 /// `address` is null or points to `length` readable bytes.
 pub unsafe fn bind<K: Kernel>(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
+    if let Some(socket) = calls::netlink::identify(fd) {
+        // SAFETY: as the caller's.
+        return netlink::name(unsafe { address_bytes(address, length) }, |to| socket.bind(to));
+    }
     let Some(identity) = calls::identify(fd) else {
         // SAFETY: as the caller's.
         return unsafe { K::bind(fd, address, length) };
@@ -148,6 +166,10 @@ pub unsafe fn listen<K: Kernel>(fd: c_int, backlog: c_int) -> c_int {
 /// # Safety
 /// `address` is null or points to `length` readable bytes.
 pub unsafe fn connect<K: Kernel>(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
+    if let Some(socket) = calls::netlink::identify(fd) {
+        // SAFETY: as the caller's.
+        return netlink::name(unsafe { address_bytes(address, length) }, |to| socket.check_destination(to));
+    }
     let Some(identity) = calls::identify(fd) else {
         // SAFETY: as the caller's.
         return match unsafe { may_go(fd, address, length) } {
@@ -274,6 +296,10 @@ pub unsafe fn accept4<K: Kernel>(
 /// # Safety
 /// `length` points to a length; `address` has that many writable bytes.
 pub unsafe fn getsockname<K: Kernel>(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
+    if let Some(socket) = calls::netlink::identify(fd) {
+        // SAFETY: as the caller's.
+        return unsafe { answer_bytes(&socket.local(), address, length) };
+    }
     let Some(identity) = calls::identify(fd) else {
         // SAFETY: as the caller's.
         return unsafe { K::getsockname(fd, address, length) };
@@ -287,6 +313,10 @@ pub unsafe fn getsockname<K: Kernel>(fd: c_int, address: *mut sockaddr, length: 
 /// # Safety
 /// As `getsockname`.
 pub unsafe fn getpeername<K: Kernel>(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
+    if calls::netlink::identify(fd).is_some() {
+        // SAFETY: as the caller's.
+        return unsafe { answer_bytes(&calls::netlink::kernel(), address, length) };
+    }
     let Some(identity) = calls::identify(fd) else {
         // SAFETY: as the caller's.
         return unsafe { K::getpeername(fd, address, length) };
@@ -305,19 +335,27 @@ unsafe fn answer_address(
     if length.is_null() || address.is_null() {
         return fail(Error::BadAddress);
     }
-    match answer {
-        Ok(answer) => {
-            // SAFETY: not null, and as the caller's.
-            let given = unsafe { given_length(length) };
-            if given.cast_signed() < 0 {
-                return fail(Error::InvalidArgument);
-            }
-            // SAFETY: the same.
-            unsafe { give_address(answer, address, length, given) };
-            0
-        }
+    match answer.map(address::format) {
+        // SAFETY: as the caller's.
+        Ok((bytes, count)) => unsafe { answer_bytes(&bytes[..count], address, length) },
         Err(error) => fail(error),
     }
+}
+
+/// # Safety
+/// As `getsockname`.
+unsafe fn answer_bytes(bytes: &[u8], address: *mut sockaddr, length: *mut socklen_t) -> c_int {
+    if length.is_null() || address.is_null() {
+        return fail(Error::BadAddress);
+    }
+    // SAFETY: not null, and as the caller's.
+    let given = unsafe { given_length(length) };
+    if given.cast_signed() < 0 {
+        return fail(Error::InvalidArgument);
+    }
+    // SAFETY: the same.
+    unsafe { give(bytes, address, length, given) };
+    0
 }
 
 /// shutdown(2)

@@ -2,7 +2,7 @@
 
 use super::super::interfaces;
 use super::super::kernel::Kernel;
-use super::{fail, is_datagram, status, traced, work};
+use super::{fail, is_datagram, netlink, status, traced, work};
 use crate::bridge::datagram::HEADER;
 use crate::calls;
 use crate::error::Error;
@@ -22,7 +22,10 @@ pub unsafe fn getsockopt<K: Kernel>(
 ) -> c_int {
     let Some(identity) = calls::identify(fd) else {
         // SAFETY: as the caller's.
-        return unsafe { K::getsockopt(fd, level, name, value, length) };
+        let answer = calls::netlink::identify(fd)
+            .and_then(|socket| unsafe { netlink::option(&socket, level, name, value, length) });
+        // SAFETY: as the caller's.
+        return answer.unwrap_or_else(|| unsafe { K::getsockopt(fd, level, name, value, length) });
     };
     if value.is_null() || length.is_null() {
         return fail(Error::BadAddress);
@@ -57,8 +60,9 @@ pub unsafe fn setsockopt<K: Kernel>(
     length: socklen_t,
 ) -> c_int {
     let Some(identity) = calls::identify(fd) else {
+        let done = calls::netlink::identify(fd).and_then(|socket| netlink::set_option(&socket, level, name));
         // SAFETY: as the caller's.
-        return unsafe { K::setsockopt(fd, level, name, value, length) };
+        return done.unwrap_or_else(|| unsafe { K::setsockopt(fd, level, name, value, length) });
     };
     if length.cast_signed() < 0 {
         return fail(Error::InvalidArgument);
@@ -88,7 +92,9 @@ pub unsafe fn ioctl<K: Kernel>(fd: c_int, request: c_ulong, argument: *mut c_voi
     const FIONREAD: c_ulong = libc::FIONREAD as c_ulong;
     const TIOCOUTQ: c_ulong = libc::TIOCOUTQ as c_ulong;
     const SIOCATMARK: c_ulong = 0x8905;
-    if interfaces::is_about(request) && calls::identify(fd).is_some() {
+    if interfaces::is_about(request)
+        && (calls::identify(fd).is_some() || calls::netlink::identify(fd).is_some())
+    {
         // SAFETY: as the caller's.
         return status(unsafe { interfaces::ioctl(request, argument) });
     }
