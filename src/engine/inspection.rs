@@ -4,7 +4,6 @@
 use super::{Engine, SocketId};
 use crate::tcp::Memory;
 use crate::time::Instant;
-use core::cmp::Reverse;
 
 /// What a connection holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,14 +21,8 @@ pub struct Inspection {
 impl Engine {
     /// What the connection `id` holds, whether it has an owner or not; None when it is gone, or none.
     pub fn inspect(&self, id: SocketId) -> Option<Inspection> {
-        let socket = self.sockets.find(id)?;
-        let connection = &socket.connection()?.connection;
-        let live = |Reverse((at, whose)): &&Reverse<_>| *whose == id && socket.scheduled == Some(*at);
-        Some(Inspection {
-            memory: connection.memory(),
-            deadline: connection.deadline(),
-            scheduled: socket.scheduled,
-            timed: self.timers.heap.iter().any(|entry| live(&entry)),
-        })
+        let connection = &self.sockets.connection(id)?.connection;
+        let (scheduled, timed) = self.timers.scheduled(id);
+        Some(Inspection { memory: connection.memory(), deadline: connection.deadline(), scheduled, timed })
     }
 }

@@ -52,6 +52,7 @@ pub(super) struct Reach {
     pub(super) minimum_hops: Versions<u8>,
 }
 
+#[repr(align(64))]
 pub(super) struct Socket {
     id: SocketId,
     pub(super) domain: Domain,
@@ -67,8 +68,6 @@ pub(super) struct Socket {
     pub(super) announced: bool,
     /// It is in `Engine::ready`.
     pub(super) ready: bool,
-    /// Its live entry in the timers.
-    pub(super) scheduled: Option<Instant>,
     pub(super) body: Body,
 }
 
@@ -146,7 +145,6 @@ pub(super) enum Owner {
 
 pub(super) struct Open {
     pub(super) connection: Connection,
-    pub(super) tuple: FourTuple,
     pub(super) path: Path,
     pub(super) owner: Owner,
     /// The handshake is not done.
@@ -179,6 +177,10 @@ impl Open {
             opening: self.opening,
             over: !self.attached,
         }
+    }
+
+    pub(super) fn tuple(&self) -> FourTuple {
+        FourTuple { local: self.connection.local(), remote: self.connection.remote() }
     }
 
     /// When time alone does something to it.
@@ -260,9 +262,9 @@ impl Socket {
     /// `settle_steady` after a turn to send, which moves no data between the connection and its owner. Only a limit on what
     /// waits to be sent (TCP_NOTSENT_LOWAT) makes room of what left.
     pub(super) fn settle_sent(&mut self, changes: &mut VecDeque<SocketId>) -> bool {
-        match self.options.as_ref().and_then(|options| options.not_sent_low_water) {
-            Some(_) => self.settle_steady(changes),
-            None => self.connection().is_some_and(Open::is_steady),
+        match self.connection() {
+            Some(open) if open.connection.has_room_by_sending() => self.settle_steady(changes),
+            open => open.is_some_and(Open::is_steady),
         }
     }
 
@@ -319,7 +321,7 @@ impl Socket {
 
     fn tuple(&self) -> Option<FourTuple> {
         match &self.body {
-            Body::Stream(Stream::Open(open)) => Some(open.tuple),
+            Body::Stream(Stream::Open(open)) => Some(open.tuple()),
             Body::Stream(Stream::Offered(offer)) => Some(offer.tuple()),
             Body::Stream(Stream::Fresh | Stream::Listening(_) | Stream::Withdrawn) => None,
             Body::Datagram(datagrams) => datagrams.tuple,
@@ -358,7 +360,6 @@ impl Sockets {
             error: None,
             announced: false,
             ready: false,
-            scheduled: None,
             body,
         });
         id
@@ -377,7 +378,7 @@ impl Sockets {
     }
 
     pub(super) fn find(&self, id: SocketId) -> Option<&Socket> {
-        let (page, place) = slot(id);
+        let (page, place) = place(id);
         self.pages.get(page)?[place].as_ref().filter(|socket| socket.id == id)
     }
 
@@ -387,20 +388,20 @@ impl Sockets {
         if self.fetched.replace(id) == Some(id) {
             return;
         }
-        let (page, place) = slot(id);
+        let (page, place) = place(id);
         if let Some(page) = self.pages.get(page) {
             prefetch(&page[place]);
         }
     }
 
     pub(super) fn find_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
-        let (page, place) = slot(id);
+        let (page, place) = place(id);
         self.pages.get_mut(page)?[place].as_mut().filter(|socket| socket.id == id)
     }
 
     pub(super) fn remove(&mut self, id: SocketId) -> Option<Socket> {
         self.find(id)?;
-        let (page, place) = slot(id);
+        let (page, place) = place(id);
         self.vacant.push(page * PAGE + place);
         self.count -= 1;
         self.pages[page][place].take()
@@ -409,7 +410,7 @@ impl Sockets {
     /// Forgets a socket and leaves it where it lies until its slot is used again. To free the memory of a connection here
     /// is not only slower: it may be another thread's, which was interrupted in malloc by the handler that ends the process.
     pub(super) fn bury(&mut self, id: SocketId) {
-        let (page, place) = slot(id);
+        let (page, place) = place(id);
         if let Some(socket) = self.find_mut(id) {
             socket.id = BURIED;
             self.vacant.push(page * PAGE + place);
@@ -466,8 +467,12 @@ impl Sockets {
     }
 }
 
+/// The slot of a socket, counted through all pages.
+pub(super) fn slot(id: SocketId) -> usize {
+    (id.0 & ((1 << SLOT_BITS) - 1)) as usize
+}
+
 /// The page, and the place in it.
-fn slot(id: SocketId) -> (usize, usize) {
-    let slot = (id.0 & ((1 << SLOT_BITS) - 1)) as usize;
-    (slot / PAGE, slot % PAGE)
+fn place(id: SocketId) -> (usize, usize) {
+    (slot(id) / PAGE, slot(id) % PAGE)
 }

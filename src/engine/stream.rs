@@ -135,7 +135,6 @@ impl Engine {
         let reuse = socket.reuse;
         let open = Open {
             connection,
-            tuple,
             path,
             owner,
             opening: true,
@@ -196,7 +195,7 @@ impl Engine {
         open.opening = false;
         if let (Owner::Queue(_), Some(limit), false) = (open.owner, limit, open.has_spoken()) {
             open.deferred = Some(now + limit);
-            timers.note(socket, id);
+            timers.note(id, open.deadline());
             return;
         }
         self.show(id);
@@ -222,7 +221,7 @@ impl Engine {
         if !core::mem::replace(&mut open.attached, false) {
             return;
         }
-        let (tuple, reuse, end) = (open.tuple, open.reuse, open.connection.end());
+        let (tuple, reuse, end) = (open.tuple(), open.reuse, open.connection.end());
         let embryo_of = match open.owner {
             Owner::Queue(parent) if open.opening || open.deferred.is_some() => Some(parent),
             _ => None,
@@ -349,7 +348,7 @@ impl Engine {
     pub fn peer_of_released(&self, id: SocketId) -> Option<SocketAddr> {
         let socket = self.sockets.find(id)?;
         let open = socket.connection().filter(|open| open.owner == Owner::Nobody && open.attached)?;
-        Some(socket.present(open.tuple.remote))
+        Some(socket.present(open.connection.remote()))
     }
 
     /// Why an Ended stream ended; None for an orderly end.

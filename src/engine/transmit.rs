@@ -117,8 +117,8 @@ impl Engine {
                 return Some(path);
             }
             ready.pop_front();
+            let grown = timers.note(id, open.deadline());
             socket.ready = false;
-            let grown = timers.note(socket, id);
             if !socket.settle_sent(changes) {
                 self.settle(id, now);
             }

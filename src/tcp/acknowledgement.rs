@@ -37,7 +37,9 @@ impl Connection {
             && !opened
             && number == self.sending.unacknowledged
             && segment.length() == 0;
-        if self.agreed.sack {
+        if self.agreed.sack && segment.options.sack.as_slice().is_empty() {
+            self.scoreboard.walked(&[]);
+        } else if self.agreed.sack {
             self.take_blocks(segment, number, now, &mut news);
         }
         self.measure(&news, advanced, segment, now);
@@ -57,7 +59,7 @@ impl Connection {
         let presumed = if duplicate && !self.agreed.sack { self.sending.mss } else { 0 };
         news.delivered += presumed;
         self.reduce_window(news.delivered, news.acknowledged > 0 && lost == 0);
-        let rate = self.scoreboard.rate.sample(self.rtt.minimum_micros());
+        let rate = self.scoreboard.rate.sample(news.best, self.rtt.minimum_micros());
         if self.congestion.heeds_acknowledgements() {
             self.control(&news, lost, prior_in_flight, rate, now);
             self.limit_sending(context);
@@ -100,6 +102,7 @@ impl Connection {
     }
 
     /// The window had closed over data in flight, which the peer then dropped, and is open again: that data goes at once.
+    #[cold]
     fn resume(&mut self, now: Instant) {
         if self.recovery.timeouts > 0 {
             self.rtt.end_back_off();
@@ -109,11 +112,9 @@ impl Connection {
     }
 
     /// SACK blocks (RFC 2018 5), a D-SACK first (RFC 2883 4).
+    #[cold]
     fn take_blocks(&mut self, segment: &Segment, number: Sequence, now: Instant, news: &mut News) {
         let blocks = segment.options.sack.as_slice();
-        if blocks.is_empty() {
-            return self.scoreboard.walked(&[]);
-        }
         if let [(start, end), rest @ ..] = blocks {
             let old = !end.after(number);
             let within = rest.first().is_some_and(|other| !start.before(other.0) && !end.after(other.1));
@@ -249,6 +250,7 @@ impl Connection {
     }
 
     /// The FIN of ours is acknowledged (RFC 9293 3.10.7.4).
+    #[cold]
     fn fin_acknowledged(&mut self) {
         match self.state {
             State::FinWait1 => self.state = State::FinWait2,

@@ -189,6 +189,7 @@ impl Receiving {
     }
 
     /// RFC 5961: an acknowledgement for what may be an attack, not too often.
+    #[cold]
     pub(super) fn challenge(&mut self, now: Instant) {
         if self.challenged.is_none_or(|at| now - at >= CHALLENGE_INTERVAL) {
             self.challenged = Some(now);
@@ -262,20 +263,22 @@ impl Connection {
         if !takes_data {
             return;
         }
-        self.note_urgent(segment);
+        if let Some(pointer) = segment.urgent {
+            self.note_urgent(segment.sequence, pointer);
+        }
         if segment.length() == 0 {
             return;
         }
-        self.take_urgent(segment.sequence, payload);
+        if self.receiving.urgent_awaited {
+            self.take_urgent(segment.sequence, payload);
+        }
         if segment.fin {
             self.note_fin(segment.sequence, segment.end().minus_one());
         }
         let (start, data) = self.trim(segment.sequence, payload);
         let old = (segment.sequence + payload.len() as u32).earlier(self.receiving.next);
         if segment.sequence.before(old) {
-            // RFC 2883 4.1, 4.2: all of it was here before, or the first part.
-            self.receiving.reassembly.report_duplicate(segment.sequence, old);
-            self.receiving.acknowledge_again(self.agreed.sack);
+            self.take_duplicate(segment.sequence, old);
         }
         if data.is_empty() {
             self.receiving.acknowledge();
@@ -283,7 +286,16 @@ impl Connection {
             self.note_size(payload.len() as u32);
             self.store(context, start, data, now);
         }
-        self.reach_fin();
+        if !self.receiving.finished && self.receiving.fin == Some(self.receiving.next) {
+            self.reach_fin();
+        }
+    }
+
+    /// All of it was here before, or the first part (RFC 2883 4.1, 4.2).
+    #[cold]
+    fn take_duplicate(&mut self, start: Sequence, end: Sequence) {
+        self.receiving.reassembly.report_duplicate(start, end);
+        self.receiving.acknowledge_again(self.agreed.sack);
     }
 
     /// The part of `payload` that lies in the window and is new (RFC 9293 3.10.7.4: "trimmed").
@@ -311,12 +323,10 @@ impl Connection {
     }
 
     fn store(&mut self, context: &mut Context, start: Sequence, data: &[u8], now: Instant) {
-        let sack = self.agreed.sack;
         let rto = self.rtt.base_rto_micros();
         let receiving = &mut self.receiving;
-        let offset = receiving.ring.length() + (start - receiving.next) as usize;
-        let end = start + data.len() as u32;
         if start == receiving.next {
+            let (offset, end) = (receiving.ring.length(), start + data.len() as u32);
             receiving.ring.reserve(&mut context.pool, offset + data.len());
             receiving.ring.write_at(offset, data);
             let filled = !receiving.reassembly.is_empty();
@@ -333,16 +343,26 @@ impl Connection {
                 self.timers.delayed.get_or_insert(now + DELAYED_ACKNOWLEDGEMENT);
             }
         } else {
-            self.tally.out_of_order += 1;
-            if receiving.reassembly.insert(start, end) {
-                receiving.ring.reserve(&mut context.pool, offset + data.len());
-                receiving.ring.write_at(offset, data);
-            }
-            self.acknowledge_gap(sack, now);
+            self.store_beyond(context, start, data, now);
         }
     }
 
-    fn acknowledge_gap(&mut self, sack: bool, now: Instant) {
+    /// Data behind a gap.
+    #[cold]
+    fn store_beyond(&mut self, context: &mut Context, start: Sequence, data: &[u8], now: Instant) {
+        self.tally.out_of_order += 1;
+        let receiving = &mut self.receiving;
+        if receiving.reassembly.insert(start, start + data.len() as u32) {
+            let offset = receiving.ring.length() + (start - receiving.next) as usize;
+            receiving.ring.reserve(&mut context.pool, offset + data.len());
+            receiving.ring.write_at(offset, data);
+        }
+        self.acknowledge_gap(now);
+    }
+
+    #[cold]
+    fn acknowledge_gap(&mut self, now: Instant) {
+        let sack = self.agreed.sack;
         let round_trip = self.receiving.round_trip().or(self.rtt.smoothed()).unwrap_or_default();
         let wait = (round_trip / 20).min(COMPRESSED);
         if sack && !wait.is_zero() && self.receiving.is_compressible() {
@@ -357,6 +377,7 @@ impl Connection {
 
     /// A FIN in the window. The earliest counts, and one in order ends the stream whatever came out of order behind it: else
     /// somebody who guesses one segment could keep the end of the stream from ever being seen.
+    #[cold]
     fn note_fin(&mut self, start: Sequence, number: Sequence) {
         let receiving = &mut self.receiving;
         if number.before(receiving.next) || number.after(receiving.edge) {
@@ -371,10 +392,8 @@ impl Connection {
     }
 
     /// All before the FIN is here: so is the FIN.
+    #[cold]
     fn reach_fin(&mut self) {
-        if self.receiving.finished || self.receiving.fin != Some(self.receiving.next) {
-            return;
-        }
         self.receiving.finished = true;
         // What came out of order behind it is nothing, and must not be SACKed.
         self.receiving.reassembly.forget();
@@ -392,9 +411,12 @@ impl Connection {
     // ---- urgent data
 
     /// RFC 9293 3.8.5, as Linux: one byte at a time, the last one counts.
-    fn note_urgent(&mut self, segment: &Segment) {
-        let Some(pointer) = segment.urgent.filter(|pointer| *pointer > 0) else { return };
-        let number = segment.sequence + u32::from(pointer - 1);
+    #[cold]
+    fn note_urgent(&mut self, sequence: Sequence, pointer: u16) {
+        if pointer == 0 {
+            return;
+        }
+        let number = sequence + u32::from(pointer - 1);
         let receiving = &mut self.receiving;
         let newer = receiving.urgent.is_none_or(|urgent| number.after(urgent));
         if number.before(receiving.next) || !newer {
@@ -404,9 +426,10 @@ impl Connection {
     }
 
     /// The byte of urgent data may come with the pointer, or behind it.
+    #[cold]
     fn take_urgent(&mut self, sequence: Sequence, payload: &[u8]) {
         let receiving = &mut self.receiving;
-        let Some(number) = receiving.urgent.filter(|_| receiving.urgent_awaited) else { return };
+        let Some(number) = receiving.urgent else { return };
         if let Some(byte) = payload.get((number - sequence) as usize) {
             receiving.urgent_awaited = false;
             receiving.urgent_byte = Some(*byte).filter(|_| !self.options.urgent_inline);

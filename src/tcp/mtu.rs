@@ -64,6 +64,10 @@ impl PathMtu {
     pub(super) fn mtu(&self) -> usize {
         self.mtu
     }
+
+    pub(super) fn is_searching(&self) -> bool {
+        self.search.is_some()
+    }
 }
 
 impl Connection {
@@ -115,6 +119,7 @@ impl Connection {
     }
 
     /// The size of a segment that may be sent as a probe now.
+    #[cold]
     pub(super) fn probe_size(&self, now: Instant) -> Option<u32> {
         let search = self.path_mtu.search.as_deref()?;
         if !search.confirmed
@@ -138,6 +143,7 @@ impl Connection {
     }
 
     /// A probe of `size` bytes leaves.
+    #[cold]
     pub(super) fn probe_left(&mut self, start: Sequence, end: Sequence) {
         if let Some(search) = &mut self.path_mtu.search {
             search.probe = Some((start, end));
@@ -145,6 +151,7 @@ impl Connection {
     }
 
     /// Something was acknowledged or lost: what it says of the probe. Whether the probe is what was lost.
+    #[cold]
     pub(super) fn judge_probe(&mut self, context: &Context, now: Instant) -> bool {
         let Some(search) = &mut self.path_mtu.search else { return false };
         let acknowledged = self.sending.unacknowledged;

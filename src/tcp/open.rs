@@ -194,6 +194,7 @@ impl Connection {
 
     // ---- the SYN and the SYN-ACK go out
 
+    #[cold]
     pub(super) fn transmit_handshake(
         &mut self,
         context: &mut Context,
@@ -239,6 +240,7 @@ impl Connection {
     // ---- SYN-SENT
 
     /// RFC 9293 3.10.7.3
+    #[cold]
     pub(super) fn receive_in_syn_sent(&mut self, context: &mut Context, segment: &Segment, now: Instant) {
         let acceptable = segment.acknowledgement.map(|number| number == self.sending.next);
         if acceptable == Some(false) {
@@ -288,6 +290,7 @@ impl Connection {
     }
 
     /// Our SYN-ACK was lost, or is late: once more. The peer's clock has moved on.
+    #[cold]
     pub(super) fn answer_syn_again(&mut self, segment: &Segment, now: Instant) {
         if let Some(stamps) = segment.options.timestamps.filter(|_| self.agreed.timestamps) {
             self.receiving.recent_stamp = stamps.value;
@@ -299,6 +302,7 @@ impl Connection {
     }
 
     /// RFC 9293 3.10.7.4, fifth step in SYN-RECEIVED. False when `number` acknowledges something else.
+    #[cold]
     pub(super) fn establish(
         &mut self,
         context: &mut Context,

@@ -28,14 +28,13 @@ pub(super) struct Rate {
     first_sent_at: Instant,
     /// The sender has nothing to send until this many bytes are delivered (C.app_limited).
     application_limited_until: u64,
-    /// What the acknowledgement being taken has found so far.
-    best: Option<Candidate>,
     /// The last valid sample: bytes, and microseconds.
     latest: (u64, u64),
 }
 
+/// What an acknowledgement may take its sample from: of all that it shows to have arrived, what was sent last.
 #[derive(Clone, Copy, Debug)]
-struct Candidate {
+pub(super) struct Candidate {
     snapshot: Snapshot,
     sent_at: Instant,
     retransmitted: bool,
@@ -71,9 +70,10 @@ impl Rate {
         self.application_limited_until = (self.delivered + u64::from(in_flight)).max(1);
     }
 
-    /// `bytes` whose last transmission was at `sent_at` have arrived.
+    /// `bytes` whose last transmission was at `sent_at` have arrived; `best` is what the same acknowledgement found before.
     pub(super) fn arrived(
         &mut self,
+        best: &mut Option<Candidate>,
         bytes: u32,
         snapshot: Snapshot,
         sent_at: Instant,
@@ -82,19 +82,18 @@ impl Rate {
     ) {
         self.delivered += u64::from(bytes);
         self.delivered_at = now;
-        let newer = self
-            .best
-            .is_none_or(|best| (snapshot.delivered, sent_at) >= (best.snapshot.delivered, best.sent_at));
+        let newer =
+            best.is_none_or(|best| (snapshot.delivered, sent_at) >= (best.snapshot.delivered, best.sent_at));
         if newer {
-            self.best = Some(Candidate { snapshot, sent_at, retransmitted });
+            *best = Some(Candidate { snapshot, sent_at, retransmitted });
             self.first_sent_at = sent_at;
         }
     }
 
     /// The sample of the acknowledgement that was taken; None when it delivered nothing or the clock shows that the
     /// interval is shorter than any round trip.
-    pub(super) fn sample(&mut self, minimum_rtt_micros: u64) -> Option<RateSample> {
-        let Candidate { snapshot, sent_at, retransmitted } = self.best.take()?;
+    pub(super) fn sample(&mut self, best: Option<Candidate>, minimum_rtt_micros: u64) -> Option<RateSample> {
+        let Candidate { snapshot, sent_at, retransmitted } = best?;
         let sending = sent_at.micros_since(snapshot.first_sent_at);
         let acknowledging = self.delivered_at.micros_since(snapshot.delivered_at);
         let interval = sending.max(acknowledging);

@@ -7,6 +7,7 @@
 
 use super::options::SackBlocks;
 use super::sequence::Sequence;
+use core::ops::Range;
 
 /// A window of 6 MB in segments of 1460 bytes, every second one lost.
 const RANGES_MAX: usize = 2_048;
@@ -14,43 +15,54 @@ const RANGES_MAX: usize = 2_048;
 /// Ranges of which is known in which order they grew: what may come in one go, before an acknowledgement leaves.
 const LATEST: usize = 16;
 
-/// The ranges, in order, neither overlapping nor touching, all behind RCV.NXT.
+/// What came out of order, and what came twice.
+///
+/// Most connections have nothing of either at most times: then there is nothing here.
 #[derive(Debug, Default)]
 pub(super) struct Reassembly {
+    /// None when there are none.
+    ranges: Option<Box<Ranges>>,
+    /// The duplicate to report with the next acknowledgement.
+    duplicate: Option<(Sequence, Sequence)>,
+}
+
+/// The ranges: at least one.
+#[derive(Debug, Default)]
+struct Ranges {
+    /// In order, neither overlapping nor touching, all behind RCV.NXT.
     ranges: Vec<(Sequence, Sequence)>,
     /// A number in each of the ranges that grew last, the latest first: how many there are, and how many of them no
     /// acknowledgement has reported as they are now.
     latest: [Sequence; LATEST],
     known: u8,
     unreported: u8,
-    /// The duplicate to report with the next acknowledgement.
-    duplicate: Option<(Sequence, Sequence)>,
 }
 
 impl Reassembly {
     pub(super) fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
+        self.ranges.is_none()
     }
 
     /// Bytes of memory it holds.
     pub(super) fn memory(&self) -> usize {
-        self.ranges.capacity() * size_of::<(Sequence, Sequence)>()
+        self.ranges.as_ref().map_or(0, |ranges| {
+            size_of::<Ranges>() + ranges.ranges.capacity() * size_of::<(Sequence, Sequence)>()
+        })
     }
 
     /// Forgets what came out of order: the stream ends before it.
     pub(super) fn forget(&mut self) {
-        self.ranges = Vec::new();
-        (self.known, self.unreported) = (0, 0);
+        self.ranges = None;
     }
 
     /// Ranges that grew since they were last reported, at most `LATEST`.
     pub(super) fn unreported(&self) -> usize {
-        usize::from(self.unreported)
+        self.ranges.as_ref().map_or(0, |ranges| usize::from(ranges.unreported))
     }
 
     /// The end of what has come, if something is missing before.
     pub(super) fn end(&self) -> Option<Sequence> {
-        self.ranges.last().map(|range| range.1)
+        self.ranges.as_ref()?.ranges.last().map(|range| range.1)
     }
 
     /// Whether a block waits to be reported.
@@ -61,33 +73,10 @@ impl Reassembly {
     /// Notes that `start..end`, all behind RCV.NXT, has come. False when there is no room to remember it. What of it was
     /// there already is the duplicate to report.
     pub(super) fn insert(&mut self, start: Sequence, end: Sequence) -> bool {
-        // The ranges lie within one window, which is shorter than half the number space.
-        let first = self.ranges.partition_point(|range| range.1.before(start));
-        let beyond = first + self.ranges[first..].partition_point(|range| !range.0.after(end));
-        if first == beyond {
-            if self.ranges.len() >= RANGES_MAX {
-                return false;
-            }
-            self.ranges.insert(first, (start, end));
-            self.grew((start, end), start);
-        } else {
-            self.report_overlap(first, beyond, start, end);
-            let merged = (self.ranges[first].0.earlier(start), self.ranges[beyond - 1].1.later(end));
-            self.ranges[first] = merged;
-            self.ranges.drain(first + 1..beyond);
-            self.grew(merged, start);
-        }
-        true
-    }
-
-    fn report_overlap(&mut self, first: usize, beyond: usize, start: Sequence, end: Sequence) {
-        let overlap = self.ranges[first..beyond]
-            .iter()
-            .map(|range| (range.0.later(start), range.1.earlier(end)))
-            .find(|(from, to)| from.before(*to));
-        if let Some((from, to)) = overlap {
-            self.report_duplicate(from, to);
-        }
+        let ranges = self.ranges.get_or_insert_default();
+        let touched = ranges.touched(start, end);
+        self.duplicate = ranges.overlap(touched.clone(), start, end).or(self.duplicate);
+        ranges.insert(touched, start, end)
     }
 
     /// `start..end` came a second time (RFC 2883 4).
@@ -97,16 +86,73 @@ impl Reassembly {
 
     /// RCV.NXT reached `next`: how far it goes on with what is here already.
     pub(super) fn advance(&mut self, next: Sequence) -> Sequence {
+        let Some(ranges) = &mut self.ranges else { return next };
+        let reached = ranges.advance(next);
+        if ranges.ranges.is_empty() {
+            self.ranges = None;
+        }
+        reached
+    }
+
+    /// The blocks for the next acknowledgement, at most `most` of them: a duplicate first, then the range that grew last.
+    /// One place is for a range that was reported before, lest all depends on one acknowledgement. Where more wait,
+    /// those that grew first come first: a peer takes what it has sent before the latest, and has not heard of, for lost.
+    pub(super) fn blocks(&mut self, most: usize) -> SackBlocks {
+        let mut blocks = SackBlocks::default();
+        if most == 0 {
+            return blocks;
+        }
+        if let Some((start, end)) = self.duplicate.take() {
+            blocks.push(start, end);
+        }
+        if let Some(ranges) = &mut self.ranges {
+            ranges.report(most, &mut blocks);
+        }
+        blocks
+    }
+}
+
+impl Ranges {
+    /// Those that touch `start..end`. All lie within one window, which is shorter than half the number space.
+    fn touched(&self, start: Sequence, end: Sequence) -> Range<usize> {
+        let first = self.ranges.partition_point(|range| range.1.before(start));
+        first..first + self.ranges[first..].partition_point(|range| !range.0.after(end))
+    }
+
+    /// The first part of `start..end` that is here.
+    fn overlap(&self, touched: Range<usize>, start: Sequence, end: Sequence) -> Option<(Sequence, Sequence)> {
+        self.ranges[touched]
+            .iter()
+            .map(|range| (range.0.later(start), range.1.earlier(end)))
+            .find(|(from, to)| from.before(*to))
+    }
+
+    fn insert(&mut self, touched: Range<usize>, start: Sequence, end: Sequence) -> bool {
+        let Range { start: first, end: beyond } = touched;
+        if first == beyond {
+            if self.ranges.len() >= RANGES_MAX {
+                return false;
+            }
+            self.ranges.insert(first, (start, end));
+            self.grew((start, end), start);
+        } else {
+            let merged = (self.ranges[first].0.earlier(start), self.ranges[beyond - 1].1.later(end));
+            self.ranges[first] = merged;
+            self.ranges.drain(first + 1..beyond);
+            self.grew(merged, start);
+        }
+        true
+    }
+
+    fn advance(&mut self, next: Sequence) -> Sequence {
         let mut reached = next;
         let passed = self.ranges.iter().take_while(|range| !range.0.after(reached.later(next))).count();
         for range in self.ranges.drain(..passed) {
             reached = reached.later(range.1);
         }
         // What the first ranges reach may touch the next only if they touched each other, and they do not.
-        match self.ranges.is_empty() {
-            true => self.forget(),
-            false if passed > 0 => self.keep(None, |at| !at.before(reached)),
-            false => {}
+        if passed > 0 {
+            self.keep(None, |at| !at.before(reached));
         }
         reached
     }
@@ -134,26 +180,16 @@ impl Reassembly {
         self.ranges.get(index).copied().filter(|range| !range.0.after(at))
     }
 
-    /// The blocks for the next acknowledgement, at most `most` of them: a duplicate first, then the range that grew last.
-    /// One place is for a range that was reported before, lest all depends on one acknowledgement. Where more wait,
-    /// those that grew first come first: a peer takes what it has sent before the latest, and has not heard of, for lost.
-    pub(super) fn blocks(&mut self, most: usize) -> SackBlocks {
-        let mut blocks = SackBlocks::default();
-        if self.ranges.is_empty() && self.duplicate.is_none() || most == 0 {
-            return blocks;
-        }
-        if let Some((start, end)) = self.duplicate.take() {
-            blocks.push(start, end);
-        }
+    /// Adds to `blocks` until they are `most`.
+    fn report(&mut self, most: usize, blocks: &mut SackBlocks) {
         let room = most - blocks.as_slice().len();
         let news = room.min(room.saturating_sub(1).max(1));
-        let left = self.unreported().saturating_sub(news);
+        let left = usize::from(self.unreported).saturating_sub(news);
         let known = self.latest.into_iter().take(self.known.into());
         for (start, end) in known.skip(left).take(room).filter_map(|at| self.range_of(at)) {
             blocks.push(start, end);
         }
         self.unreported = left as u8;
-        blocks
     }
 }
 

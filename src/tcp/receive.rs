@@ -69,21 +69,23 @@ impl Connection {
             }
             return false;
         }
-        if segment.rst {
-            // RFC 5961 3.2; and as on Linux the end of what came out of order, where a peer is that lost its reset's turn.
-            let sequence = Some(segment.sequence);
-            match sequence == Some(self.receiving.next) || sequence == self.receiving.reassembly.end() {
-                true => self.was_reset(),
-                false => self.receiving.challenge(now),
-            }
-            return false;
-        }
-        if segment.syn {
-            // RFC 5961 4.2
-            self.receiving.challenge(now);
+        if segment.rst || segment.syn {
+            self.take_reset_or_syn(segment, now);
             return false;
         }
         true
+    }
+
+    /// In the window (RFC 5961 3.2, 4.2). As on Linux, a reset may also stand at the end of what came out of order, where a
+    /// peer is that lost its reset's turn.
+    #[cold]
+    fn take_reset_or_syn(&mut self, segment: &Segment, now: Instant) {
+        let sequence = Some(segment.sequence);
+        let exact = sequence == Some(self.receiving.next) || sequence == self.receiving.reassembly.end();
+        match segment.rst && exact {
+            true => self.was_reset(),
+            false => self.receiving.challenge(now),
+        }
     }
 
     /// RFC 7323 5.3 R1
@@ -111,6 +113,7 @@ impl Connection {
 
     /// An unacceptable segment is acknowledged: at once if it has data, with what of it is a duplicate (RFC 2883 4), else
     /// not too often: two ends that disagree must not answer each other for ever.
+    #[cold]
     fn refuse(&mut self, segment: &Segment, now: Instant) {
         if segment.payload == 0 && !segment.fin {
             return self.receiving.challenge(now);

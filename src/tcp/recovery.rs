@@ -91,6 +91,7 @@ impl Recovery {
     }
 
     /// PRR (RFC 6937 3.1), once for each acknowledgement of fast recovery.
+    #[cold]
     fn reduce(&mut self, delivered: u32, progress: bool, in_flight: u32, threshold: u32, mss: u32) {
         self.delivered = self.delivered.saturating_add(delivered);
         let allowed = if in_flight > threshold {
@@ -138,7 +139,9 @@ impl Connection {
             false => self.count_duplicates(news, duplicate),
         };
         self.respond_to(context, lost, now);
-        self.judge_tail_probe(news, duplicate, now);
+        if let Some(probe) = self.recovery.probe {
+            self.judge_tail_probe(probe, news, duplicate, now);
+        }
         lost
     }
 
@@ -151,7 +154,7 @@ impl Connection {
 
     fn respond_to(&mut self, context: &Context, lost: u32, now: Instant) {
         // A probe of the path MTU that is lost is no congestion (RFC 4821 7.5).
-        let probe_lost = self.judge_probe(context, now);
+        let probe_lost = self.path_mtu.is_searching() && self.judge_probe(context, now);
         if lost > 0 && !probe_lost && self.recovery.phase == Phase::Open {
             self.begin_recovery(now);
         }
@@ -183,6 +186,7 @@ impl Connection {
     }
 
     /// RFC 5681 3.2, RFC 6582: a peer without SACK.
+    #[cold]
     fn count_duplicates(&mut self, news: &News, duplicate: bool) -> u32 {
         let mss = self.sending.mss;
         if news.acknowledged > 0 {
@@ -217,6 +221,7 @@ impl Connection {
         self.sending.next.distance(self.sending.unacknowledged)
     }
 
+    #[cold]
     fn begin_recovery(&mut self, now: Instant) {
         let in_flight = self.flight();
         self.congestion.on_congestion(now, self.scoreboard.in_flight());
@@ -244,6 +249,7 @@ impl Connection {
         self.scoreboard.presumed = 0;
     }
 
+    #[cold]
     fn end_recovery(&mut self, now: Instant) {
         self.leave();
         self.scoreboard.rack.recovered();
@@ -335,6 +341,7 @@ impl Connection {
         }
     }
 
+    #[cold]
     fn take_back(&mut self, now: Instant) {
         self.scoreboard.unmark_lost();
         self.scoreboard.rack.reordering_seen = true;
@@ -350,8 +357,8 @@ impl Connection {
 
     /// RFC 8985 7.4.2: whether the probe repaired a loss that nobody else has noticed. What acknowledges just the probed
     /// segment does not tell whose arrival it acknowledges; the next acknowledgement does.
-    fn judge_tail_probe(&mut self, news: &News, duplicate: bool, now: Instant) {
-        let Some(probe) = self.recovery.probe else { return };
+    #[cold]
+    fn judge_tail_probe(&mut self, probe: TailProbe, news: &News, duplicate: bool, now: Instant) {
         let acknowledged = self.sending.unacknowledged;
         if acknowledged.before(probe.end) {
             return;

@@ -8,7 +8,7 @@
 #![forbid(unsafe_code)]
 
 use super::rack::Rack;
-use super::rate::{Rate, Snapshot};
+use super::rate::{Candidate, Rate, Snapshot};
 use super::sequence::Sequence;
 use crate::time::Instant;
 use core::time::Duration;
@@ -98,6 +98,8 @@ pub(super) struct News {
     /// A D-SACK reported a duplicate, and with it the last of what was sent again in this recovery.
     pub(super) duplicate: bool,
     pub(super) all_reported: bool,
+    /// Of what the delivery rate is sampled.
+    pub(super) best: Option<Candidate>,
 }
 
 /// Lists of records that nobody uses. A connection has one only while something is outstanding, so an idle one pays for none,
@@ -353,6 +355,7 @@ impl Scoreboard {
         }
     }
 
+    #[cold]
     fn note_walked(&mut self, blocks: &[(Sequence, Sequence)]) {
         for (index, place) in self.walked.iter_mut().enumerate() {
             *place = blocks.get(index).copied().unwrap_or_default();
@@ -411,7 +414,14 @@ impl Scoreboard {
             news.original_end = Some(news.original_end.map_or(sent.end, |end| end.later(sent.end)));
         }
         self.rack.arrived((sent.sent_at, sent.end), sent.retransmitted, minimum_rtt, now);
-        self.rate.arrived(sent.length(), sent.snapshot, sent.sent_at, sent.retransmitted, now);
+        self.rate.arrived(
+            &mut news.best,
+            sent.length(),
+            sent.snapshot,
+            sent.sent_at,
+            sent.retransmitted,
+            now,
+        );
     }
 
     // ---- losses
@@ -439,6 +449,7 @@ impl Scoreboard {
     }
 
     /// The record at `index` is lost; its bytes.
+    #[cold]
     pub(super) fn mark_lost(&mut self, index: usize) -> u32 {
         let sent = self.records[index];
         // With nothing waiting it may be older than numbers can be compared.
@@ -517,6 +528,7 @@ impl Scoreboard {
     }
 
     /// Makes two records of the one at `index`; `at` lies within it.
+    #[cold]
     fn split(&mut self, index: usize, at: Sequence) {
         let sent = self.records[index];
         debug_assert!(at.after(sent.start) && at.before(sent.end));

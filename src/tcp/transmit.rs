@@ -168,6 +168,7 @@ impl Connection {
     }
 
     /// RFC 8985 7.3: new data if there is some and the peer has room for it, else the last segment once more.
+    #[cold]
     fn probe_tail(&mut self, context: &mut Context, now: Instant, send: Sink<'_>) -> bool {
         self.tally.tail_probes += 1;
         let mss = self.sending.mss;
@@ -186,6 +187,7 @@ impl Connection {
     }
 
     /// As Linux: what the window takes if it takes anything, else a segment without data that is old.
+    #[cold]
     fn probe_window(&mut self, context: &mut Context, now: Instant, send: Sink<'_>) -> bool {
         let room = self.sending.edge.distance(self.sending.next);
         let length = (self.unsent() as u32).min(room).min(self.sending.mss);
@@ -197,6 +199,7 @@ impl Connection {
         true
     }
 
+    #[cold]
     fn probe_empty(&mut self, context: &mut Context, now: Instant, send: Sink<'_>) {
         let sequence = self.sending.unacknowledged.minus_one();
         let draft = self.draft(sequence, 0, now);
@@ -220,6 +223,7 @@ impl Connection {
     }
 
     /// Sends the record at `index` again, or its first segment; of the last record, its last segment.
+    #[cold]
     fn resend(&mut self, context: &mut Context, index: usize, last: bool, now: Instant, send: Sink<'_>) {
         let mss = self.sending.mss;
         let index = if last { self.scoreboard.cut_tail(mss) } else { index };
@@ -253,7 +257,9 @@ impl Connection {
             return false;
         }
         self.restart_after_idle(now);
-        if let Some(size) = self.probe_size(now) {
+        if self.path_mtu.is_searching()
+            && let Some(size) = self.probe_size(now)
+        {
             let start = self.sending.next;
             self.probe_left(start, start + size);
             self.send_new(context, size, false, size, now, send);
