@@ -7,8 +7,7 @@
 #![forbid(unsafe_code)]
 
 use crate::error::Error;
-use crate::ip::{self, Fault, Header, Protocol, Treatment};
-use crate::link::Packet;
+use crate::ip::{self, Fault, Header, Packet, Protocol, Treatment};
 use core::ops::Range;
 use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv6Packet, checksum};
 use std::net::{IpAddr, SocketAddr};
@@ -276,6 +275,35 @@ pub fn error(cause: Cause, source: IpAddr, destination: IpAddr, packet: &[u8], c
     wrap(source, destination, Treatment::default(), message, checksums)
 }
 
+/// What the sender of `packet` hears of a link that cannot deliver it: its host cannot be reached, says `from`, or else the host
+/// itself, for what came from ourselves over a link would not be believed. None where there may be no error (RFC 1122 3.2.2,
+/// RFC 4443 2.4 (e)): about groups, fragments but the first, and ICMP but for echo requests; and about what is no packet.
+pub fn undeliverable(packet: &[u8], from: Option<IpAddr>) -> Option<Packet> {
+    let (source, destination, first) = match packet.first()? >> 4 {
+        4 => {
+            let packet = Ipv4Packet::new_checked(packet).ok()?;
+            let message = (packet.next_header() == IpProtocol::Icmp)
+                .then(|| packet.payload().first() == Some(&ECHO_REQUEST_V4));
+            let first = packet.frag_offset() == 0 && message.unwrap_or(true);
+            (IpAddr::V4(packet.src_addr()), IpAddr::V4(packet.dst_addr()), first)
+        }
+        6 => {
+            let packet = Ipv6Packet::new_checked(packet).ok()?;
+            let first = match (packet.next_header(), packet.payload()) {
+                (IpProtocol::Icmpv6, message) => message.first() == Some(&ECHO_REQUEST_V6),
+                // RFC 8200 4.5: thirteen bits of the offset.
+                (IpProtocol::Ipv6Frag, header) => matches!(header, [_, _, 0, 0..8, ..]),
+                _ => true,
+            };
+            (IpAddr::V6(packet.src_addr()), IpAddr::V6(packet.dst_addr()), first)
+        }
+        _ => return None,
+    };
+    let cause = Unreachable::Host.cause(source.is_ipv4());
+    (first && ip::is_unicast(destination))
+        .then(|| error(cause, from.unwrap_or(destination), source, packet, true))
+}
+
 /// The answer to the echo request in `packet`: of its class (RFC 1812 4.3.2.5, and Linux), with a hop limit of its own.
 pub fn echo_reply(packet: &[u8], header: &Header, checksums: bool) -> Packet {
     let mut message = packet[header.payload.clone()].to_vec();
@@ -383,5 +411,49 @@ mod tests {
                 assert_eq!((report.error, report.fatal, report.mtu), (error, fatal, mtu), "{reason:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_cannot_be_delivered_is_told_by_its_host() {
+        for (local, remote) in [("10.0.0.1:1000", "192.0.2.1:53"), ("[fd00::1]:1000", "[fd00:9::1]:53")] {
+            let (local, remote) = (at(local), at(remote));
+            for (length, from) in [(0, None), (10, None), (3000, None), (10, Some(local.ip()))] {
+                let packet = crate::udp::build(local, remote, &vec![7; length], true);
+                let refusal = undeliverable(&packet, from).expect("an error");
+                let header = ip::parse(&refusal, true).expect("a packet");
+                assert_eq!((header.source, header.destination), (from.unwrap_or(remote.ip()), local.ip()));
+                let Ok(Some(Message::Error(report))) = parse(&refusal, &header, true) else {
+                    panic!("no error in {refusal:?}")
+                };
+                assert_eq!(report.error, Error::HostUnreachable);
+                assert_eq!((report.quoted.local, report.quoted.remote), (local, remote));
+                assert!(refusal.len() <= if local.is_ipv4() { 576 } else { 1280 });
+                assert_eq!(undeliverable(&refusal, None), None, "about an error");
+            }
+        }
+    }
+
+    #[test]
+    fn about_some_there_is_no_error() {
+        for (from, group) in [
+            ("10.0.0.1:1", "224.0.0.251:5353"),
+            ("10.0.0.1:1", "255.255.255.255:67"),
+            ("[fd00::1]:1", "[ff02::fb]:5353"),
+        ] {
+            assert_eq!(undeliverable(&crate::udp::build(at(from), at(group), b"x", true), None), None);
+        }
+        let mut fragment = crate::udp::build(at("10.0.0.1:1"), at("10.0.0.2:2"), b"x", true);
+        for (field, told) in [([0x20, 0], true), ([0x20, 1], false), ([0, 7], false)] {
+            fragment[6..8].copy_from_slice(&field);
+            assert_eq!(undeliverable(&fragment, None).is_some(), told, "{field:?}");
+        }
+        let mut fragment =
+            ip::build(at("[fd00::1]:1").ip(), at("[fd00::2]:2").ip(), Protocol::Other(44), 100, true);
+        for (field, told) in [([0, 1], true), ([0, 8], false), ([1, 0], false)] {
+            fragment[42..44].copy_from_slice(&field);
+            assert_eq!(undeliverable(&fragment, None).is_some(), told, "{field:?}");
+        }
+        assert_eq!(undeliverable(&fragment[..39], None), None);
+        assert_eq!(undeliverable(&[], None), None);
     }
 }

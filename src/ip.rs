@@ -7,10 +7,12 @@
 
 pub mod fragment;
 
-use crate::link::Packet;
 use core::ops::Range;
 use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Packet, checksum};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// One whole IP packet, version 4 or 6, header first.
+pub type Packet = Vec<u8>;
 
 /// Hop limit of what we send unless told otherwise (RFC 1700, and Linux).
 pub const HOP_LIMIT: u8 = 64;

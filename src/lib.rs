@@ -6,8 +6,9 @@
 //!   time error addressing config plain values: the clock's type, errno, addresses and routes, settings
 //!   sys/                         the only room that calls the kernel; clock and entropy enter here
 //!   observe/                     the log and the trace of calls and segments
+//!   ip udp udp_lite icmp         packets, datagrams and messages: protocol values, sans-IO
 //!   link/                        carries IP packets: pair, capture, impair, tun, wireguard
-//!   ip tcp/ udp udp_lite icmp    protocol values, sans-IO
+//!   tcp/                         a connection, sans-IO
 //!   engine/                      demultiplexer, ports, listeners, sockets, timers
 //!   ethernet/                     the link on a link of frames, tap or stream: ARP, neighbour discovery; a switch
 //!   nat/                         the link whose far side is a second engine, ended at kernel sockets

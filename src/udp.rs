@@ -1,8 +1,7 @@
 //! UDP datagrams (RFC 768): read from packets and put into them. Who gets one is the engine's question.
 #![forbid(unsafe_code)]
 
-use crate::ip::{self, Fault, Header, Protocol, Treatment};
-use crate::link::Packet;
+use crate::ip::{self, Fault, Header, Packet, Protocol, Treatment};
 use core::ops::Range;
 use smoltcp::wire::UdpPacket;
 use std::net::SocketAddr;

@@ -2,8 +2,7 @@
 //! behind it is delivered all the same. The field that says how much stands where UDP has the length.
 #![forbid(unsafe_code)]
 
-use crate::ip::{self, Fault, Header, Protocol, Treatment};
-use crate::link::Packet;
+use crate::ip::{self, Fault, Header, Packet, Protocol, Treatment};
 use crate::udp::{self, Arrived, HEADER_LENGTH};
 use smoltcp::wire::checksum;
 use std::net::{IpAddr, SocketAddr};

@@ -5,9 +5,8 @@
 #![forbid(unsafe_code)]
 
 use super::{
-    FRAGMENT_V6, Fault, Header, Protocol, Treatment, V4_HEADER, V6_HEADER, parse_v4_whole, v6_address,
+    FRAGMENT_V6, Fault, Header, Packet, Protocol, Treatment, V4_HEADER, V6_HEADER, parse_v4_whole, v6_address,
 };
-use crate::link::Packet;
 use core::ops::Range;
 use smoltcp::wire::Ipv4Packet;
 

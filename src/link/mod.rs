@@ -2,6 +2,7 @@
 //! `nat`, the built-in one, needs an engine of its own and so lives above, in `crate::nat`.
 
 use crate::addressing::Addressing;
+pub use crate::ip::Packet;
 use crate::time::Instant;
 use core::num::NonZeroU16;
 use impair::Lanes;
@@ -13,9 +14,6 @@ pub mod pair;
 pub mod segmentation;
 pub mod tun;
 pub mod wireguard;
-
-/// One whole IP packet, version 4 or 6, header first.
-pub type Packet = Vec<u8>;
 
 /// What a link can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

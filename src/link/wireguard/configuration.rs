@@ -69,6 +69,8 @@ pub enum Endpoint {
 impl Configuration {
     /// Reads `text`. The error is a sentence for a person, with the number of the line before it.
     pub fn parse(text: &str) -> Result<Configuration, String> {
+        // What some editors put before UTF-8.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut reader = Reader::default();
         let mut last = 1;
         for (index, line) in text.lines().enumerate() {
@@ -279,7 +281,7 @@ fn network(word: &str) -> Result<Cidr, String> {
     let most = if address.is_ipv4() { 32 } else { 128 };
     let length = length.map_or(Ok(most), |length| number(length, "length of a prefix"))?;
     if length > most {
-        return Err(format!("{word}: a prefix of this address has at most {most} bits"));
+        return Err(format!("{address}/{length}: a prefix of this address has at most {most} bits"));
     }
     Ok(Cidr::new(address, length))
 }
@@ -289,7 +291,7 @@ fn own(word: &str) -> Result<Cidr, String> {
     let own = network(word)?;
     let address = own.address;
     if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
-        return Err(format!("{word}: no host has this address"));
+        return Err(format!("{address}: no host has this address"));
     }
     Ok(own)
 }

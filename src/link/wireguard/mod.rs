@@ -12,12 +12,12 @@ mod allowed;
 pub mod configuration;
 pub mod key;
 mod peer;
-mod refusal;
-mod tunnel;
+pub mod tunnel;
 
 use super::segmentation::cut;
 use super::{Capabilities, Link, Outgoing};
 use crate::config;
+use crate::icmp;
 use crate::observe::log;
 use crate::sys::udp::{BYTES_MAX, DATAGRAMS_MAX, Received, Socket};
 use crate::sys::{self, machine_names};
@@ -29,8 +29,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use tunnel::Tunnel;
 use zeroize::Zeroizing;
-
-pub use tunnel::Counters;
 
 /// Most payload of a super-packet: IPv4's length field counts the headers too, of which TCP's can have 60 bytes.
 const SEGMENTATION: usize = 65_535 - 20 - 60;
@@ -92,11 +90,6 @@ impl Wireguard {
         }
         let arrived = Arrived { bytes: vec![0; 1 << 16], done: 0, received: None };
         Ok(Wireguard { name: file, tunnel, socket, mtu, arrived, sent: 0 })
-    }
-
-    /// What happened so far.
-    pub fn counters(&self) -> Counters {
-        self.tunnel.counters
     }
 
     /// Sends what the tunnel made, as much in one call as can be.
@@ -176,7 +169,7 @@ impl Link for Wireguard {
     fn receive(&mut self, now: Instant, take: &mut dyn FnMut(&[u8])) -> bool {
         self.tunnel.advance(now);
         if let Some(packet) = self.tunnel.out.refused.pop_front() {
-            if let Some(refusal) = refusal::host_unreachable(&packet) {
+            if let Some(refusal) = icmp::undeliverable(&packet, None) {
                 take(&refusal);
             }
             return true;

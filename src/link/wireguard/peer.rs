@@ -48,11 +48,11 @@ const QUIET: Duration = Duration::from_secs(200);
 
 /// What a peer made of what it was given.
 #[derive(Default)]
-pub(super) struct Outbox {
+pub struct Outbox {
     /// Datagrams for the network.
-    pub(super) datagrams: VecDeque<(SocketAddr, Vec<u8>)>,
+    pub datagrams: VecDeque<(SocketAddr, Vec<u8>)>,
     /// Packets that will never be sent.
-    pub(super) refused: VecDeque<Packet>,
+    pub refused: VecDeque<Packet>,
 }
 
 /// A handshake that we began and that has no answer yet.

@@ -63,7 +63,7 @@ fn super_packets_cross_the_loopback_in_pieces() {
             let together: Vec<u8> = arrived.iter().flat_map(|packet| packet[40..].to_vec()).collect();
             assert!(together == payload, "{host}");
         }
-        assert_eq!([one.counters(), two.counters()], [Counters::default(); 2]);
+        assert_eq!([one.tunnel.counters, two.tunnel.counters], [tunnel::Counters::default(); 2]);
     }
 }
 

@@ -17,7 +17,8 @@
 use super::allowed::Allowed;
 use super::configuration::Configuration;
 use super::key::Key;
-use super::peer::{DATA, Outbox, Peer};
+pub use super::peer::Outbox;
+use super::peer::{DATA, Peer};
 use crate::link::Packet;
 use crate::time::Instant;
 use boringtun::noise::handshake::parse_handshake_anon;
@@ -60,7 +61,7 @@ pub struct Counters {
 }
 
 /// The tunnel.
-pub(super) struct Tunnel {
+pub struct Tunnel {
     private_key: Key,
     public_key: Key,
     peers: Vec<Peer>,
@@ -70,14 +71,16 @@ pub(super) struct Tunnel {
     first_index: u32,
     space: Vec<u8>,
     ticked: Option<Instant>,
-    pub(super) out: Outbox,
-    pub(super) counters: Counters,
+    /// What it has to give: to be emptied after each call.
+    pub out: Outbox,
+    /// What happened so far.
+    pub counters: Counters,
 }
 
 impl Tunnel {
     /// Peers at these endpoints, in the order of the configuration. `file` is for the log, `random` for what nobody
     /// should guess.
-    pub(super) fn new(
+    pub fn new(
         configuration: &Configuration,
         endpoints: &[Option<SocketAddr>],
         file: &str,
@@ -112,7 +115,7 @@ impl Tunnel {
     }
 
     /// Sends a packet of the program's.
-    pub(super) fn send(&mut self, packet: Packet, now: Instant) {
+    pub fn send(&mut self, packet: Packet, now: Instant) {
         self.advance(now);
         let peer = Tunn::dst_address(&packet).and_then(|address| self.allowed.peer_of(address));
         match peer.and_then(|place| self.peers.get_mut(place)) {
@@ -125,7 +128,7 @@ impl Tunnel {
     }
 
     /// Takes a datagram from the network; gives the packet in it.
-    pub(super) fn receive(&mut self, datagram: &[u8], from: SocketAddr, now: Instant) -> Option<&[u8]> {
+    pub fn receive(&mut self, datagram: &[u8], from: SocketAddr, now: Instant) -> Option<&[u8]> {
         self.advance(now);
         let Some(place) = self.addressee(datagram, from) else {
             self.counters.foreign += 1;
@@ -147,7 +150,7 @@ impl Tunnel {
     }
 
     /// Lets time pass.
-    pub(super) fn advance(&mut self, now: Instant) {
+    pub fn advance(&mut self, now: Instant) {
         if self.ticked.is_some_and(|ticked| now - ticked < TICK) {
             return;
         }
@@ -159,7 +162,7 @@ impl Tunnel {
     }
 
     /// When `advance` should be called.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         let Some(ticked) = self.ticked else { return Some(Instant::ZERO) };
         let awake = self.peers.iter().any(|peer| peer.is_awake(ticked));
         let opening = self.peers.iter().any(Peer::is_opening);
@@ -167,7 +170,7 @@ impl Tunnel {
     }
 
     /// Whether packets of the program's wait for a handshake.
-    pub(super) fn has_waiting(&self) -> bool {
+    pub fn has_waiting(&self) -> bool {
         self.peers.iter().any(Peer::has_waiting)
     }
 

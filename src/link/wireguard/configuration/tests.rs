@@ -22,6 +22,12 @@ fn shown(networks: &[Cidr]) -> Vec<String> {
 }
 
 #[test]
+fn a_mark_before_the_text_is_no_part_of_it() {
+    let marked = parse(&format!("\u{feff}{}", file("", "")));
+    assert_eq!(marked.peers.len(), 1);
+}
+
+#[test]
 fn a_whole_file() {
     let text = format!(
         "# comment\r\n\r\n [interface]\r\nPRIVATEKEY={PRIVATE}\r\nAddress = 10.192.122.1/24, fd00::1/64\r\n\
