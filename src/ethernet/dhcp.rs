@@ -9,10 +9,15 @@
 //!
 //! Everything is sent to everybody: a renewal finds its server so too. No address is looked for on the network before it is
 //! used, nor given back at the end.
+//!
+//! Servers are not trusted with our time: whatever they answer, there is at most one round of messages a second, and a lease
+//! of less than `LEASE_MIN`, or of an address that no host can have, is none. Nobody but the server that gave an address
+//! refuses it.
 #![forbid(unsafe_code)]
 
 use super::frame::Mac;
 use crate::addressing::Cidr;
+use crate::ip;
 use crate::time::Instant;
 use core::time::Duration;
 use std::net::Ipv4Addr;
@@ -45,6 +50,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(16);
 const REQUESTS: u32 = 4;
 /// Between two requests for a lease that runs out.
 const RENEWAL_WAIT: Duration = Duration::from_secs(60);
+/// Shorter leases are none: they would have to be asked for all the time.
+const LEASE_MIN: Duration = Duration::from_secs(10);
 /// As good as for ever.
 const LEASE_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 
@@ -60,7 +67,7 @@ pub(super) struct Lease {
 enum State {
     Discovering,
     Requesting { address: Ipv4Addr, server: Ipv4Addr },
-    Bound { lease: Lease, until: Instant },
+    Bound { lease: Lease, server: Ipv4Addr, until: Instant },
 }
 
 /// A client.
@@ -115,7 +122,7 @@ impl Client {
                 let asked = [&[50, 4][..], &address.octets(), &[54, 4], &server.octets()].concat();
                 self.message(REQUEST, Ipv4Addr::UNSPECIFIED, &asked)
             }
-            State::Bound { lease, until } => {
+            State::Bound { lease, until, .. } => {
                 let std::net::IpAddr::V4(own) = lease.address.address else { return None };
                 let due = (now + RENEWAL_WAIT).min(*until);
                 let message = self.message(REQUEST, own, &[]);
@@ -152,59 +159,68 @@ impl Client {
         if message.first() != Some(&2) || !transaction || !ours {
             return false;
         }
-        let Some(address) = address(message, YOUR_ADDRESS) else { return false };
         let Some(options) = message.get(COOKIE..).and_then(|rest| rest.strip_prefix(&MAGIC)) else {
             return false;
         };
-        let server = option(options, 54).and_then(|server| address_in(server, 0));
-        match (option(options, 53), &self.state) {
-            (Some([OFFER]), State::Discovering) => {
-                if let Some(server) = server {
-                    (self.state, self.tries, self.due) = (State::Requesting { address, server }, 0, now);
-                }
+        let Some(from) = option(options, 54).and_then(|server| address_in(server, 0)) else { return false };
+        let given = address_in(message, YOUR_ADDRESS).filter(|address| is_a_hosts(*address));
+        match (option(options, 53), &self.state, given) {
+            (Some([OFFER]), State::Discovering, Some(address)) => {
+                (self.state, self.tries, self.due) = (State::Requesting { address, server: from }, 0, now);
                 false
             }
-            (Some([ACKNOWLEDGED]), State::Requesting { .. } | State::Bound { .. }) => {
-                self.bind(address, options, now)
+            (Some([ACKNOWLEDGED]), State::Requesting { server, .. }, Some(address)) if *server == from => {
+                self.bind(address, from, options, now)
             }
-            (Some([REFUSED]), State::Requesting { .. }) => {
+            // Any server may renew it, when it is asked for.
+            (Some([ACKNOWLEDGED]), State::Bound { lease, .. }, Some(address))
+                if self.tries > 0 && lease.address.address == address =>
+            {
+                self.bind(address, from, options, now)
+            }
+            (Some([REFUSED]), State::Requesting { server, .. }, _) if *server == from => {
                 self.begin(now + FIRST_WAIT);
                 false
             }
-            (Some([REFUSED]), State::Bound { .. }) => {
-                self.begin(now);
+            (Some([REFUSED]), State::Bound { server, .. }, _) if *server == from && self.tries > 0 => {
+                self.begin(now + FIRST_WAIT);
                 true
             }
             _ => false,
         }
     }
 
-    fn bind(&mut self, address: Ipv4Addr, options: &[u8], now: Instant) -> bool {
-        if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
-            return false;
-        }
+    fn bind(&mut self, address: Ipv4Addr, server: Ipv4Addr, options: &[u8], now: Instant) -> bool {
         let seconds = |kind| {
             let bytes = option(options, kind)?.first_chunk::<4>()?;
             Some(Duration::from_secs(u32::from_be_bytes(*bytes).into()).min(LEASE_MAX))
         };
         let mask = option(options, 1).and_then(|mask| address_in(mask, 0)).unwrap_or(Ipv4Addr::BROADCAST);
-        let servers = option(options, 6).unwrap_or_default();
-        let lease = Lease {
-            address: Cidr::new(address.into(), mask.to_bits().leading_ones() as u8),
-            router: option(options, 3).and_then(|routers| address_in(routers, 0)),
-            name_servers: (0..servers.len()).step_by(4).filter_map(|at| address_in(servers, at)).collect(),
-        };
+        let bits = mask.to_bits().leading_ones() as u8;
         let length = seconds(51).unwrap_or(LEASE_MAX);
-        let renewal = seconds(58).unwrap_or(length / 2).min(length);
+        if length < LEASE_MIN || ip::subnet_broadcast(address.into(), bits) == Some(address) {
+            return false;
+        }
+        let servers = option(options, 6).unwrap_or_default();
+        let servers = (0..servers.len()).step_by(4).filter_map(|at| address_in(servers, at));
+        let router = option(options, 3).and_then(|routers| address_in(routers, 0));
+        let lease = Lease {
+            address: Cidr::new(address.into(), bits),
+            router: router.filter(|router| is_a_hosts(*router)),
+            name_servers: servers.filter(|server| is_a_hosts(*server)).collect(),
+        };
+        // RFC 2131 4.4.5: half of the lease, unless the server has another time before its end.
+        let renewal = seconds(58).filter(|renewal| *renewal < length).unwrap_or(length / 2);
         let changed = self.lease() != Some(&lease);
-        (self.tries, self.due) = (0, now + renewal);
-        self.state = State::Bound { lease, until: now + length };
+        (self.tries, self.due) = (0, now + renewal.max(LEASE_MIN / 2));
+        self.state = State::Bound { lease, server, until: now + length };
         changed
     }
 }
 
-fn address(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
-    address_in(bytes, at)
+/// Whether a host on a network can have it.
+fn is_a_hosts(address: Ipv4Addr) -> bool {
+    ip::is_unicast(address.into()) && !address.is_loopback()
 }
 
 fn address_in(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
@@ -249,6 +265,61 @@ mod tests {
         answer
     }
 
+    /// Takes an acknowledgement that says this besides, in place of the one of `bound`.
+    fn acknowledged(options: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Client {
+        let mut client = Client::new(MAC, 7, at(0));
+        let discover = client.expire(at(0)).expect("it is due");
+        client.take(&answer(&discover, OFFER, &OPTIONS), at(0));
+        let request = client.expire(at(0)).expect("it is due");
+        let mut message = answer(&request, ACKNOWLEDGED, &[&OPTIONS, options].concat());
+        change(&mut message);
+        client.take(&message, at(0));
+        client
+    }
+
+    /// Where the value of the option 51 lies in what `answer` makes.
+    const LENGTH_OF_LEASE: core::ops::Range<usize> = COOKIE + 4 + 11..COOKIE + 4 + 15;
+
+    #[test]
+    fn a_lease_that_would_have_to_be_asked_for_all_the_time_is_none() {
+        for (seconds, taken) in [(0u32, false), (9, false), (10, true), (u32::MAX, true)] {
+            let length =
+                |message: &mut Vec<u8>| message[LENGTH_OF_LEASE].copy_from_slice(&seconds.to_be_bytes());
+            assert_eq!(acknowledged(&[], length).lease().is_some(), taken, "{seconds} s");
+        }
+        for (renewal, expected) in [(0u32, 5), (7, 7), (99, 99), (100, 50), (u32::MAX, 50)] {
+            let [a, b, c, d] = renewal.to_be_bytes();
+            let client = acknowledged(&[58, 4, a, b, c, d], |_| {});
+            assert_eq!(client.deadline(), at(expected), "{renewal}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_no_host_has_is_none() {
+        for address in [[127, 0, 0, 2], [0; 4], [255; 4], [224, 0, 0, 5], [240, 0, 0, 1], [192, 0, 2, 255]] {
+            let other =
+                |message: &mut Vec<u8>| message[YOUR_ADDRESS..YOUR_ADDRESS + 4].copy_from_slice(&address);
+            assert_eq!(acknowledged(&[], other).lease(), None, "{address:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_but_the_server_refuses() {
+        let (mut client, _) = bound();
+        let renewal = client.expire(at(50)).expect("it is due");
+        let mut other = answer(&renewal, REFUSED, &[]);
+        // The last byte of the server's address.
+        other[COOKIE + 4 + 8] ^= 1;
+        assert!(!client.take(&other, at(50)) && client.lease().is_some());
+        assert!(client.take(&answer(&renewal, REFUSED, &[]), at(50)) && client.lease().is_none());
+        assert_eq!(client.deadline(), at(51), "not at once");
+        // Nor does anybody who was not asked.
+        let (mut client, request) = bound();
+        assert!(!client.take(&answer(&request, REFUSED, &[]), at(1)));
+        assert!(!client.take(&answer(&request, ACKNOWLEDGED, &OPTIONS[6..]), at(1)));
+        assert_eq!(client.deadline(), at(50));
+    }
+
     const OPTIONS: [u8; 24] =
         [1, 4, 255, 255, 255, 0, 3, 4, 192, 0, 2, 1, 6, 8, 192, 0, 2, 53, 192, 0, 2, 54, 0, 0];
 
@@ -272,7 +343,7 @@ mod tests {
         assert_eq!(lease.name_servers, [Ipv4Addr::from([192, 0, 2, 53]), [192, 0, 2, 54].into()]);
         assert_eq!(client.deadline(), at(50));
         let renewal = client.expire(at(50)).expect("it is due");
-        assert_eq!(address(&renewal, CLIENT_ADDRESS), Some([192, 0, 2, 77].into()));
+        assert_eq!(address_in(&renewal, CLIENT_ADDRESS), Some([192, 0, 2, 77].into()));
         assert!(!client.take(&answer(&renewal, ACKNOWLEDGED, &OPTIONS), at(51)));
         assert_eq!(client.deadline(), at(101));
     }

@@ -131,14 +131,16 @@ fn advertised(from: Ipv6Addr, message: &[u8]) -> Option<Advertisement> {
 /// RFC 4861 4.6.2
 fn prefix(option: &[u8]) -> Option<Prefix> {
     let fields: &[u8; 32] = option.try_into().ok()?;
-    let [PREFIX, _, bits @ 0..=128, flags, a, b, c, d, ..] = *fields else { return None };
+    let [PREFIX, _, bits @ 0..=128, flags, a, b, c, d, e, f, g, h, ..] = *fields else { return None };
+    let [lifetime, preferred] = [[a, b, c, d], [e, f, g, h]].map(u32::from_be_bytes);
     let address = Ipv6Addr::from(*fields.last_chunk::<16>()?);
     let wrong = address.is_unicast_link_local() || address.is_multicast();
     (!wrong).then_some(Prefix {
         network: Cidr::new(address.into(), bits),
         is_on_link: flags & 0x80 != 0,
-        is_for_addresses: flags & 0x40 != 0,
-        lifetime: u32::from_be_bytes([a, b, c, d]),
+        // RFC 4862 5.5.3 (c)
+        is_for_addresses: flags & 0x40 != 0 && preferred <= lifetime,
+        lifetime,
     })
 }
 

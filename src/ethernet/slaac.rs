@@ -18,6 +18,8 @@ const SOLICITATIONS: u32 = 3;
 const ENTRIES_MAX: usize = 16;
 /// RFC 4862: of 64 bits are the interface's own.
 const PREFIX_BITS: u8 = 64;
+/// RFC 4862 5.5.3 (e): no router shortens the life of an address to less, for anybody may pretend to be one.
+const LIFETIME_KEPT: Duration = Duration::from_secs(2 * 3600);
 /// As good as for ever (RFC 4861 4.6.2).
 const LIFETIME_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 
@@ -92,7 +94,9 @@ impl Advertised {
                 let address = self.address_in(prefix.network);
                 // What is not on the link is behind the router, our own address's neighbours too.
                 let bits = if prefix.is_on_link { PREFIX_BITS } else { 128 };
-                changed |= note(&mut self.addresses, Cidr::new(address, bits), until, now);
+                let address = Cidr::new(address, bits);
+                let until = self.kept_until(address, until, now);
+                changed |= note(&mut self.addresses, address, until, now);
             } else if prefix.is_on_link {
                 changed |= note(&mut self.networks, prefix.network, until, now);
             }
@@ -101,6 +105,12 @@ impl Advertised {
             changed |= note(&mut self.name_servers, *server, until(*lifetime), now);
         }
         changed
+    }
+
+    /// Until when an address holds of which a router says `until`.
+    fn kept_until(&self, address: Cidr, until: Instant, now: Instant) -> Instant {
+        let known = self.addresses.iter().find(|(known, _)| *known == address);
+        known.map_or(until, |(_, known)| until.max((*known).min(now + LIFETIME_KEPT)))
     }
 
     fn address_in(&self, network: Cidr) -> IpAddr {
@@ -189,6 +199,26 @@ mod tests {
         assert!(advertised.expire(at(102)) && advertised.addresses().next().is_none());
         assert!(advertised.take(&advertisement(0, 0), at(103)), "the router is none any more");
         assert!(advertised.routes().next().is_none());
+    }
+
+    #[test]
+    fn no_router_takes_an_address_away_at_once() {
+        const HOUR: u32 = 3600;
+        // What an address has left, what a router says, and what it has then (RFC 4862 5.5.3 (e)).
+        for (left, said, kept) in [
+            (24 * HOUR, 0, 2 * HOUR),
+            (24 * HOUR, HOUR, 2 * HOUR),
+            (24 * HOUR, 3 * HOUR, 3 * HOUR),
+            (HOUR, 0, HOUR),
+            (HOUR, 60, HOUR),
+            (HOUR, HOUR + 1, HOUR + 1),
+        ] {
+            let mut advertised = Advertised::new(address("fe80::1"), at(0));
+            let only = |lifetime| Advertisement { name_servers: Vec::new(), ..advertisement(0, lifetime) };
+            advertised.take(&only(left), at(0));
+            assert!(!advertised.take(&only(said), at(0)), "{left} {said}");
+            assert_eq!(advertised.deadline(), Some(at(kept.into())), "{left} {said}");
+        }
     }
 
     #[test]

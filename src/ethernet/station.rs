@@ -9,13 +9,18 @@ use super::ndp;
 use super::neighbours::{Due, Neighbours};
 use super::slaac::Advertised;
 use crate::addressing::{Addressing, Cidr, Route, next_hop};
-use crate::icmp::{self, Unreachable};
+use crate::icmp;
 use crate::ip::{self, Protocol};
 use crate::link::{Outgoing, Packet};
 use crate::time::Instant;
 use crate::udp;
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Changes of its addresses that are told at once, and the time between those beyond.
+const CHANGES_AT_ONCE: u32 = 8;
+const BETWEEN_CHANGES: Duration = Duration::from_secs(1);
 
 /// A station.
 #[derive(Debug)]
@@ -26,6 +31,10 @@ pub struct Station {
     automatic: Option<Automatic>,
     /// The addressing is another one than was last asked for.
     changed: bool,
+    /// That may be told now.
+    tells: bool,
+    /// Each change that was told pays for `BETWEEN_CHANGES`: until when that has been done.
+    told_until: Instant,
     neighbours: Neighbours,
     /// Frames that it has to send.
     frames: VecDeque<Vec<u8>>,
@@ -89,6 +98,8 @@ impl Station {
             addressing,
             automatic: None,
             changed: false,
+            tells: false,
+            told_until: Instant::ZERO,
             neighbours: Neighbours::default(),
             frames: VecDeque::new(),
             packets: VecDeque::new(),
@@ -100,9 +111,22 @@ impl Station {
         &self.addressing
     }
 
-    /// The same, once whenever it has changed.
+    /// The same, once whenever it has changed; of a network that never comes to rest, once a second.
     pub(super) fn changed(&mut self) -> Option<Addressing> {
-        core::mem::take(&mut self.changed).then(|| self.addressing.clone())
+        core::mem::take(&mut self.tells).then(|| self.addressing.clone())
+    }
+
+    /// Whoever pretends to be a router must not keep the engine and the log busy.
+    fn admit_change(&mut self, now: Instant) {
+        if self.changed && self.may_tell_at() <= now {
+            self.told_until = self.told_until.max(now) + BETWEEN_CHANGES;
+            (self.changed, self.tells) = (false, true);
+        }
+    }
+
+    fn may_tell_at(&self) -> Instant {
+        let burst = BETWEEN_CHANGES * CHANGES_AT_ONCE;
+        Instant::from_micros(self.told_until.micros().saturating_sub(burst.as_micros() as u64))
     }
 
     /// Takes over what was found out.
@@ -135,7 +159,8 @@ impl Station {
         if pending {
             Some(Instant::ZERO)
         } else {
-            self.neighbours.deadline().into_iter().chain(automatic).min()
+            let change = self.changed.then(|| self.may_tell_at());
+            self.neighbours.deadline().into_iter().chain(automatic).chain(change).min()
         }
     }
 
@@ -218,15 +243,19 @@ impl Station {
         }
     }
 
-    /// Whether it was for the client of DHCP, whose port no program has.
+    /// Whether it was for the client of DHCP, whose port no program has. No other packet is summed for it.
     fn take_dhcp(&mut self, packet: &[u8], now: Instant) -> bool {
         let Some(automatic) = &mut self.automatic else { return false };
-        let datagram = ip::parse(packet, true).ok().filter(|header| header.protocol == Protocol::Udp);
-        let datagram = datagram.and_then(|header| udp::parse(packet, &header, true).ok());
-        let Some(datagram) = datagram.filter(|datagram| datagram.destination.port() == dhcp::CLIENT) else {
-            return false;
+        let datagram = |verify| {
+            let header = ip::parse(packet, verify).ok().filter(|header| header.protocol == Protocol::Udp)?;
+            let datagram = udp::parse(packet, &header, verify).ok()?;
+            (datagram.destination.port() == dhcp::CLIENT).then_some(datagram.payload)
         };
-        if automatic.dhcp.take(packet.get(datagram.payload).unwrap_or_default(), now) {
+        if datagram(false).is_none() {
+            return false;
+        }
+        let message = datagram(true).and_then(|payload| packet.get(payload));
+        if message.is_some_and(|message| automatic.dhcp.take(message, now)) {
             self.readdress();
         }
         true
@@ -246,6 +275,7 @@ impl Station {
     /// Does what is due.
     pub(super) fn expire(&mut self, now: Instant) {
         self.expire_automatic(now);
+        self.admit_change(now);
         while let Some(due) = self.neighbours.expire(now) {
             match due {
                 Due::Ask(address, last) => self.ask(address, last),
@@ -307,9 +337,7 @@ impl Station {
 
     /// What Linux tells its own sockets: the host cannot be reached, says the place where it should have been.
     fn fail(&mut self, hop: IpAddr, packet: &[u8]) {
-        let Some(source) = source(packet) else { return };
-        let cause = Unreachable::Host.cause(hop.is_ipv4());
-        self.packets.push_back(icmp::error(cause, hop, source, packet, true));
+        self.packets.extend(icmp::undeliverable(packet, Some(hop)));
     }
 }
 
@@ -321,18 +349,9 @@ fn link_local(mac: Mac) -> Ipv6Addr {
 }
 
 fn destination(packet: &[u8]) -> Option<IpAddr> {
-    address(packet, 16, 24)
-}
-
-fn source(packet: &[u8]) -> Option<IpAddr> {
-    address(packet, 12, 8)
-}
-
-/// The address that lies at one place in a header of IPv4 and at another in one of IPv6.
-fn address(packet: &[u8], at_v4: usize, at_v6: usize) -> Option<IpAddr> {
     match packet.first()? >> 4 {
-        4 => Some(IpAddr::from(*packet.get(at_v4..)?.first_chunk::<4>()?)),
-        6 => Some(IpAddr::from(*packet.get(at_v6..)?.first_chunk::<16>()?)),
+        4 => Some(IpAddr::from(*packet.get(16..)?.first_chunk::<4>()?)),
+        6 => Some(IpAddr::from(*packet.get(24..)?.first_chunk::<16>()?)),
         _ => None,
     }
 }
@@ -435,6 +454,57 @@ mod tests {
             let Some(icmp::Message::Error(report)) = message else { panic!("{message:?}") };
             assert_eq!(report.error, crate::error::Error::HostUnreachable);
             assert_eq!(report.quoted.remote.ip(), to.parse::<IpAddr>().expect("an address"));
+        }
+    }
+
+    /// The frame of a router that has just come, or goes.
+    fn router(number: u8, lifetime: u16) -> Vec<u8> {
+        let from = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, number.into());
+        let [high, low] = lifetime.to_be_bytes();
+        let message = [134, 0, 0, 0, 64, 0, high, low, 0, 0, 0, 0, 0, 0, 0, 0];
+        let mut packet = ip::build(from.into(), Ipv6Addr::LOCALHOST.into(), Protocol::Icmp, 16, true);
+        packet[40..].copy_from_slice(&message);
+        packet[7] = 255;
+        ip::fill_transport_checksum(&mut packet);
+        [&frame::header(Mac::BROADCAST, Mac([2, 0, 0, 0, 0, number]), frame::IPV6)[..], &packet].concat()
+    }
+
+    #[test]
+    fn a_router_that_comes_and_goes_is_told_of_once_a_second() {
+        let mut station = Station::automatic(Mac([2, 0, 0, 0, 0, 1]), Addressing::default(), 7, NOW);
+        let mut told = 0;
+        for tenth in 0..100 {
+            let now = NOW + Duration::from_millis(100) * tenth;
+            let lifetime = if tenth % 2 == 0 { 1800 } else { 0 };
+            station.receive(&router(7, lifetime), now, &mut |_| panic!("not the engine's"));
+            station.expire(now);
+            told += u32::from(station.changed().is_some());
+        }
+        assert_eq!(told, CHANGES_AT_ONCE + 10);
+        let last = (0..10).find_map(|_| {
+            while station.frame().is_some() {}
+            let due = station.deadline().expect("the client of DHCP asks for ever");
+            station.expire(due);
+            station.changed()
+        });
+        let routes = last.map(|addressing| addressing.routes);
+        assert_eq!(routes, Some(Vec::new()), "the router has gone, and that is told, too");
+    }
+
+    #[test]
+    fn what_is_for_the_port_of_dhcp_and_spoilt_is_nobodys() {
+        let mut station = Station::automatic(Mac([2, 0, 0, 0, 0, 1]), Addressing::default(), 7, NOW);
+        for (port, spoilt, arrives) in
+            [(68, false, false), (68, true, false), (69, false, true), (69, true, true)]
+        {
+            let to = SocketAddr::new([255; 4].into(), port);
+            let mut packet = udp::build(SocketAddr::new([192, 0, 2, 1].into(), 67), to, b"not a lease", true);
+            *packet.last_mut().expect("not empty") ^= u8::from(spoilt);
+            let frame =
+                [&frame::header(Mac::BROADCAST, Mac([2, 0, 0, 0, 0, 2]), frame::IPV4)[..], &packet].concat();
+            let mut arrived = false;
+            station.receive(&frame, NOW, &mut |_| arrived = true);
+            assert_eq!(arrived, arrives, "{port} {spoilt}");
         }
     }
 

@@ -19,8 +19,8 @@ pub const MTU_MAX: usize = 65535 - HEADER;
 const FRAME_MAX: usize = 65535;
 /// Bytes that wait for the socket.
 const WAITING_MAX: usize = 1 << 20;
-/// Bytes asked for at once.
-const READ: usize = 128 * 1024;
+/// Bytes that are read ahead: those of two frames and some.
+const READ: usize = 3 * (LENGTH + FRAME_MAX);
 
 /// One end of a stream of frames.
 pub struct Stream {
@@ -28,9 +28,10 @@ pub struct Stream {
     /// Has the socket in it, and polls readable when it has something to say.
     set: Internal,
     mtu: usize,
-    /// Bytes that came, of which the frames before `taken` were given out.
-    came: Vec<u8>,
+    /// Room for what comes; bytes before `taken` were given out, those from `came` on are none yet.
+    room: Box<[u8]>,
     taken: usize,
+    came: usize,
     waiting: Vec<u8>,
     /// The other end has gone, or speaks no frames.
     gone: bool,
@@ -56,12 +57,12 @@ impl Stream {
     }
 
     /// Frames over a connected socket, which is made non-blocking.
-    pub(super) fn over(socket: Internal, mtu: usize) -> Result<Stream> {
+    pub fn over(socket: Internal, mtu: usize) -> Result<Stream> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let set = internal(epoll::create(CreateFlags::CLOEXEC)?);
         epoll::add(&set, &socket, EventData::new_u64(0), EventFlags::IN)?;
-        let (came, waiting) = (Vec::new(), Vec::new());
-        Ok(Stream { socket, set, mtu, came, taken: 0, waiting, gone: false })
+        let (room, waiting) = (vec![0; READ].into(), Vec::new());
+        Ok(Stream { socket, set, mtu, room, taken: 0, came: 0, waiting, gone: false })
     }
 
     /// Whether there will be no more frames.
@@ -80,7 +81,7 @@ impl Stream {
 
     /// The frame that is next, if all of it is there.
     fn next(&mut self) -> Option<core::ops::Range<usize>> {
-        let (length, _) = self.came[self.taken..].split_first_chunk::<LENGTH>()?;
+        let (length, _) = self.room[self.taken..self.came].split_first_chunk::<LENGTH>()?;
         let length = u32::from_be_bytes(*length) as usize;
         if !(HEADER..=FRAME_MAX).contains(&length) {
             self.end("what came is no frame");
@@ -88,20 +89,19 @@ impl Stream {
         }
         let start = self.taken + LENGTH;
         let frame = start..start + length;
-        (frame.end <= self.came.len()).then_some(frame)
+        (frame.end <= self.came).then_some(frame)
     }
 
-    /// Whether more bytes came.
+    /// Whether more bytes came, where what is there is no whole frame.
     fn read(&mut self) -> bool {
-        self.came.drain(..self.taken);
-        self.taken = 0;
-        let before = self.came.len();
-        self.came.resize(before + READ, 0);
-        let read = unix::receive(&self.socket, &mut self.came[before..]);
-        self.came.truncate(before + *read.as_ref().unwrap_or(&0));
-        match read {
+        self.room.copy_within(self.taken..self.came, 0);
+        (self.taken, self.came) = (0, self.came - self.taken);
+        match unix::receive(&self.socket, &mut self.room[self.came..]) {
             Ok(0) => self.end("the other end has gone"),
-            Ok(_) => return true,
+            Ok(count) => {
+                self.came += count;
+                return true;
+            }
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(errno) => self.end(&errno.to_string()),
         }
@@ -142,7 +142,7 @@ impl Frames for Stream {
             }
             if let Some(frame) = self.next() {
                 self.taken = frame.end;
-                take(&self.came[frame]);
+                take(&self.room[frame]);
                 return true;
             }
             if !self.read() {

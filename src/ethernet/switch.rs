@@ -13,6 +13,7 @@ use crate::sys::unix;
 use crate::time::Instant;
 use core::convert::Infallible;
 use core::time::Duration;
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::{Errno, Result};
 use slab::Slab;
@@ -30,29 +31,40 @@ const PORTS_MAX: usize = 256;
 /// Frames of one port until the others have their turn.
 const TURN: usize = 64;
 const EVENTS: usize = 64;
+/// Until the next who came is let in, when no descriptor was to be had for the last.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks for stations that are forgotten.
+const FORGETTING: Duration = Duration::from_secs(1);
 
 /// Where stations are.
 #[derive(Default)]
-struct Table(HashMap<Mac, (usize, Instant)>);
+struct Table {
+    stations: HashMap<Mac, (usize, Instant)>,
+    /// When those that were not heard of for long were last looked for.
+    swept: Instant,
+}
 
 impl Table {
     fn learn(&mut self, station: Mac, port: usize, now: Instant) {
-        if self.0.len() >= STATIONS_MAX && !self.0.contains_key(&station) {
-            self.0.retain(|_, (_, seen)| now - *seen < AGEING);
+        let known = self.stations.contains_key(&station);
+        // Not for each frame of a crowd that has no room.
+        if !known && self.stations.len() >= STATIONS_MAX && now - self.swept >= FORGETTING {
+            self.stations.retain(|_, (_, seen)| now - *seen < AGEING);
+            self.swept = now;
         }
-        if !station.is_group() && (self.0.len() < STATIONS_MAX || self.0.contains_key(&station)) {
-            self.0.insert(station, (port, now));
+        if !station.is_group() && (known || self.stations.len() < STATIONS_MAX) {
+            self.stations.insert(station, (port, now));
         }
     }
 
     /// The port behind which a station is; None: behind any.
     fn port_of(&self, station: Mac, now: Instant) -> Option<usize> {
-        let (port, seen) = self.0.get(&station)?;
+        let (port, seen) = self.stations.get(&station)?;
         (now - *seen < AGEING).then_some(*port)
     }
 
     fn forget(&mut self, port: usize) {
-        self.0.retain(|_, (other, _)| *other != port);
+        self.stations.retain(|_, (other, _)| *other != port);
     }
 }
 
@@ -62,6 +74,8 @@ pub struct Switch {
     set: Internal,
     ports: Slab<Stream>,
     table: Table,
+    /// No descriptor was to be had: until when the listener is left alone.
+    paused: Option<Instant>,
 }
 
 impl Switch {
@@ -70,7 +84,7 @@ impl Switch {
         rustix::net::listen(&socket, 128)?;
         let set = internal(epoll::create(CreateFlags::CLOEXEC)?);
         epoll::add(&set, &socket, EventData::new_u64(LISTENER), EventFlags::IN)?;
-        Ok(Switch { listener: socket, set, ports: Slab::new(), table: Table::default() })
+        Ok(Switch { listener: socket, set, ports: Slab::new(), table: Table::default(), paused: None })
     }
 
     /// Works for ever.
@@ -82,26 +96,39 @@ impl Switch {
 
     fn turn(&mut self) -> Result<()> {
         let mut space = [const { MaybeUninit::<Event>::uninit() }; EVENTS];
-        let events = match epoll::wait(&self.set, &mut space[..], None) {
+        let pause = self.paused.map(|until| until - sys::now());
+        let pause =
+            pause.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
+        let events = match epoll::wait(&self.set, &mut space[..], pause.as_ref()) {
             Ok((events, _)) => &*events,
             Err(Errno::INTR) => return Ok(()),
             Err(errno) => return Err(errno),
         };
+        if self.paused.is_some_and(|until| until <= sys::now()) {
+            self.pause(false)?;
+        }
         for event in events {
             match event.data.u64() {
-                LISTENER => self.accept(),
-                port => self.serve(port as usize),
+                LISTENER => self.accept()?,
+                port => self.serve(port as usize)?,
             }
         }
         Ok(())
     }
 
-    fn accept(&mut self) {
-        while let Ok(socket) = unix::accept(&self.listener) {
+    fn accept(&mut self) -> Result<()> {
+        loop {
+            let socket = match unix::accept(&self.listener) {
+                Ok(socket) => socket,
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::INTR | Errno::CONNABORTED) => continue,
+                // Who came waits in the queue, and would wake us for ever.
+                Err(_) => return self.pause(true),
+            };
             if self.ports.len() >= PORTS_MAX {
                 continue;
             }
-            let Ok(stream) = Stream::over(internal(socket), MTU_MAX) else { continue };
+            let Ok(stream) = Stream::over(internal(socket), MTU_MAX) else { return self.pause(true) };
             let entry = self.ports.vacant_entry();
             let data = EventData::new_u64(entry.key() as u64);
             if epoll::add(&self.set, stream.wake(), data, EventFlags::IN).is_ok() {
@@ -110,48 +137,61 @@ impl Switch {
         }
     }
 
+    /// Leaves the listener alone until a port is given back, or for a while; or no more.
+    fn pause(&mut self, paused: bool) -> Result<()> {
+        self.paused = paused.then(|| sys::now() + PAUSE);
+        let events = if paused { EventFlags::empty() } else { EventFlags::IN };
+        epoll::modify(&self.set, &self.listener, EventData::new_u64(LISTENER), events)
+    }
+
+    /// Gives back a port whose stream has ended: it is ready for nothing any more.
+    fn remove(&mut self, port: usize) -> Result<()> {
+        self.ports.remove(port);
+        self.table.forget(port);
+        if self.paused.is_some() { self.pause(false) } else { Ok(()) }
+    }
+
     /// Passes on what came by a port.
-    fn serve(&mut self, port: usize) {
+    fn serve(&mut self, port: usize) -> Result<()> {
         let mut bytes = Vec::new();
         for _ in 0..TURN {
             bytes.clear();
-            let Some(stream) = self.ports.get_mut(port) else { return };
+            let Some(stream) = self.ports.get_mut(port) else { return Ok(()) };
             if !stream.receive(&mut |frame| bytes.extend_from_slice(frame)) {
-                if stream.has_ended() {
-                    self.ports.remove(port);
-                    self.table.forget(port);
-                }
-                return;
+                return if stream.has_ended() { self.remove(port) } else { Ok(()) };
             }
-            self.pass_on(port, &bytes);
+            self.pass_on(port, &bytes)?;
+        }
+        Ok(())
+    }
+
+    fn pass_on(&mut self, port: usize, bytes: &[u8]) -> Result<()> {
+        let Some(frame) = frame::open(bytes) else { return Ok(()) };
+        let now = sys::now();
+        self.table.learn(frame.from, port, now);
+        match self.table.port_of(frame.to, now) {
+            Some(known) if known == port => Ok(()),
+            Some(known) => self.send(known, bytes),
+            None => {
+                let others: Vec<usize> =
+                    self.ports.iter().map(|(other, _)| other).filter(|other| *other != port).collect();
+                others.into_iter().try_for_each(|other| self.send(other, bytes))
+            }
         }
     }
 
-    fn pass_on(&mut self, port: usize, bytes: &[u8]) {
-        let Some(frame) = frame::open(bytes) else { return };
-        let now = sys::now();
-        self.table.learn(frame.from, port, now);
-        let known = self.table.port_of(frame.to, now).filter(|_| !frame.to.is_group());
-        for (other, stream) in self.ports.iter_mut() {
-            if other != port && known.is_none_or(|known| known == other) {
-                stream.transmit([bytes, &[], &[], &[]]);
-            }
-        }
-        // One that has gone is seen here too, and is ready for nothing any more.
-        let table = &mut self.table;
-        self.ports.retain(|port, stream| {
-            let ended = stream.has_ended();
-            if ended {
-                table.forget(port);
-            }
-            !ended
-        });
+    fn send(&mut self, port: usize, bytes: &[u8]) -> Result<()> {
+        let Some(stream) = self.ports.get_mut(port) else { return Ok(()) };
+        stream.transmit([bytes, &[], &[], &[]]);
+        // One that has gone is seen here too.
+        if stream.has_ended() { self.remove(port) } else { Ok(()) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::net::{SocketFlags, SocketType};
 
     const ONE: Mac = Mac([2, 0, 0, 0, 0, 1]);
 
@@ -181,8 +221,84 @@ mod tests {
             let [a, b, c, d] = number.to_be_bytes();
             table.learn(Mac([2, 0, a, b, c, d]), 1, at(0));
         }
-        assert_eq!(table.0.len(), STATIONS_MAX);
+        assert_eq!(table.stations.len(), STATIONS_MAX);
         table.learn(ONE, 2, at(301));
         assert_eq!(table.port_of(ONE, at(301)), Some(2));
+    }
+
+    /// A switch at a socket of a name of its own, and who connects to it.
+    fn switch(name: &str) -> (Switch, impl Fn() -> Stream) {
+        let name = format!("tubesock-switch-{name}-{}", sys::process_id());
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = unix::socket(SocketType::STREAM, flags).expect("a socket");
+        unix::bind(&socket, name.as_bytes()).expect("a name of its own");
+        let connect = move || {
+            let socket = unix::socket(SocketType::STREAM, SocketFlags::CLOEXEC).expect("a socket");
+            unix::connect(&socket, name.as_bytes()).expect("the switch listens");
+            Stream::over(internal(socket), MTU_MAX).expect("an epoll set")
+        };
+        (Switch::new(internal(socket)).expect("it can listen"), connect)
+    }
+
+    /// Whether there is something to do.
+    fn is_woken(switch: &Switch) -> bool {
+        let mut space = [const { MaybeUninit::<Event>::uninit() }; EVENTS];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let (events, _) = epoll::wait(&switch.set, &mut space[..], Some(&at_once)).expect("a set");
+        !events.is_empty()
+    }
+
+    fn work(switch: &mut Switch) {
+        while is_woken(switch) {
+            switch.turn().expect("it works");
+        }
+    }
+
+    fn received(stream: &mut Stream) -> usize {
+        let mut frames = 0;
+        while stream.receive(&mut |_| frames += 1) {}
+        frames
+    }
+
+    #[test]
+    fn frames_go_where_they_belong() {
+        let (mut switch, connect) = switch("belong");
+        let mut streams = [connect(), connect(), connect()];
+        work(&mut switch);
+        let mac = |number| Mac([2, 0, 0, 0, 0, number]);
+        // From, to, and who gets it.
+        for (from, to, gets) in [(0, 1, [0, 1, 1]), (1, 0, [1, 0, 0]), (0, 1, [0, 1, 0]), (2, 2, [0, 0, 0])] {
+            let header = frame::header(mac(to as u8), mac(from as u8), frame::IPV4);
+            streams[from].transmit([&header, &[7; 46], &[], &[]]);
+            work(&mut switch);
+            assert_eq!(streams.each_mut().map(received), gets, "{from} to {to}");
+        }
+        // One who has gone is noticed, and what is for him goes to all.
+        let [one, two, mut three] = streams;
+        drop(two);
+        work(&mut switch);
+        assert_eq!(switch.ports.len(), 2);
+        let mut one = one;
+        one.transmit([&frame::header(mac(1), mac(0), frame::IPV4), &[7; 46], &[], &[]]);
+        work(&mut switch);
+        assert_eq!(received(&mut three), 1);
+    }
+
+    #[test]
+    fn who_cannot_be_let_in_wakes_it_no_more_until_there_is_room() {
+        let (mut switch, connect) = switch("pause");
+        let first = connect();
+        work(&mut switch);
+        switch.pause(true).expect("it listens");
+        let _second = connect();
+        assert!(!is_woken(&switch), "who waits is left alone");
+        drop(first);
+        work(&mut switch);
+        assert_eq!((switch.ports.len(), switch.paused), (1, None), "the port of who has gone");
+        switch.pause(true).expect("it listens");
+        let _third = connect();
+        switch.turn().expect("it waits for a second");
+        work(&mut switch);
+        assert_eq!(switch.ports.len(), 2);
     }
 }
