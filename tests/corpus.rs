@@ -32,3 +32,38 @@ fn packets() {
 fn connection() {
     replay("connection", fuzz::connection);
 }
+
+#[test]
+fn arp() {
+    replay("arp", fuzz::arp);
+}
+
+#[test]
+fn dhcp() {
+    replay("dhcp", fuzz::dhcp);
+}
+
+#[test]
+fn ndp() {
+    replay("ndp", fuzz::ndp);
+}
+
+#[test]
+fn stream() {
+    replay("stream", fuzz::stream);
+}
+
+#[test]
+fn vnet() {
+    replay("vnet", fuzz::vnet);
+}
+
+#[test]
+fn wireguard() {
+    replay("wireguard", fuzz::wireguard);
+}
+
+#[test]
+fn wireguard_file() {
+    replay("wireguard_file", fuzz::wireguard_file);
+}

@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod attach;
-mod offload;
+pub mod offload;
 
 use super::{Capabilities, Link, Outgoing};
 use crate::sys::tun::{Device, Kind};
@@ -145,9 +145,7 @@ impl Link for Tun {
         let packet = self.buffer.get(..length).unwrap_or_default();
         if self.front.is_none() {
             take(packet);
-        } else if let Some((header, packet)) = packet.split_at_checked(offload::HEADER)
-            && offload::is_intact(header, packet)
-        {
+        } else if let Some(packet) = offload::open(packet) {
             take(packet);
         } else {
             self.counters.bad_checksum += 1;

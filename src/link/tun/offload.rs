@@ -8,12 +8,13 @@
 //! Received: what says NEEDS_CSUM or DATA_VALID is good. All else is verified here, so that the engine need not.
 #![forbid(unsafe_code)]
 
+use crate::ip::{self, Fault, Header, Protocol};
 use crate::link::Outgoing;
 use core::num::NonZeroU16;
 use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, checksum};
 
 /// Bytes of `struct virtio_net_hdr` (linux/virtio_net.h) as TUN devices have it by default.
-pub(super) const HEADER: usize = 10;
+pub const HEADER: usize = 10;
 
 /// VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_F_DATA_VALID
 const NEEDS_CHECKSUM: u8 = 1;
@@ -32,7 +33,7 @@ const ICMP: (usize, usize) = (4, 2);
 
 /// How much of a packet `prepare` has put into `before`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Copied {
+pub enum Copied {
     /// So many bytes of its headers.
     Front(usize),
     /// All of it.
@@ -41,7 +42,7 @@ pub(super) enum Copied {
 
 /// Makes `before` the front of `packet` for the device, with a `virtio_net_hdr`. None for what is no packet, or too long
 /// for one.
-pub(super) fn prepare(packet: &Outgoing<'_>, before: &mut Vec<u8>) -> Option<Copied> {
+pub fn prepare(packet: &Outgoing<'_>, before: &mut Vec<u8>) -> Option<Copied> {
     let front = packet.headers.len().min(HEADERS_MAX);
     before.clear();
     before.resize(HEADER, 0);
@@ -62,7 +63,8 @@ pub(super) fn prepare(packet: &Outgoing<'_>, before: &mut Vec<u8>) -> Option<Cop
     header[0] = NEEDS_CHECKSUM;
     put(header, 6, ip.length);
     put(header, 8, at);
-    if let Some(segment) = packet.segment.filter(|segment| needs_cutting(packet, *segment)) {
+    let segment = packet.segment.filter(|segment| needs_cutting(packet, *segment));
+    if let Some(segment) = segment.filter(|_| ip.protocol == IpProtocol::Tcp) {
         header[1] = if ip.is_v4() { GSO_TCP_V4 } else { GSO_TCP_V6 };
         put(header, 2, packet.headers.len());
         put(header, 4, segment.get().into());
@@ -139,39 +141,34 @@ fn finish_message(packet: &Outgoing<'_>, ip: &Ip, before: &mut Vec<u8>) -> Optio
     Some(())
 }
 
-/// Whether the checksums of a packet from the device, with its header before it, are right or known to be. A fragment's
-/// cannot be known; nor can those of a transport that is none of ours.
-pub(super) fn is_intact(header: &[u8], packet: &[u8]) -> bool {
-    if header.first().is_some_and(|flags| flags & (NEEDS_CHECKSUM | DATA_VALID) != 0) {
-        return true;
-    }
-    match packet.first().map(|byte| byte >> 4) {
-        Some(4) => Ipv4Packet::new_checked(packet).is_ok_and(|header| {
-            let fragment = header.more_frags() || header.frag_offset() != 0;
-            let ip = Ip {
-                source: header.src_addr().into(),
-                destination: header.dst_addr().into(),
-                protocol: header.next_header(),
-                length: header.header_len().into(),
-            };
-            header.verify_checksum() && (fragment || is_right(&ip, header.payload()))
-        }),
-        Some(6) => Ipv6Packet::new_checked(packet).is_ok_and(|header| {
-            let (source, destination) = (header.src_addr().into(), header.dst_addr().into());
-            let ip = Ip { source, destination, protocol: header.next_header(), length: 40 };
-            is_right(&ip, header.payload())
-        }),
-        _ => false,
+/// The packet in what the device gave, behind its header; None when it is none, or a checksum is wrong that nobody vouches for.
+pub fn open(bytes: &[u8]) -> Option<&[u8]> {
+    let (header, packet) = bytes.split_first_chunk::<HEADER>()?;
+    let vouched_for = header[0] & (NEEDS_CHECKSUM | DATA_VALID) != 0;
+    (vouched_for || is_intact(packet)).then_some(packet)
+}
+
+/// Whether the checksums of a packet are right. A fragment's cannot be known; nor can those of a transport that is none of
+/// ours.
+fn is_intact(packet: &[u8]) -> bool {
+    match ip::parse(packet, true) {
+        Ok(header) => {
+            packet.get(header.payload.clone()).is_some_and(|transport| is_right(&header, transport))
+        }
+        Err(fault) => fault == Fault::Fragment,
     }
 }
 
-fn is_right(ip: &Ip, transport: &[u8]) -> bool {
-    let pseudo = match ip.protocol {
-        IpProtocol::Icmp => 0,
+fn is_right(header: &Header, transport: &[u8]) -> bool {
+    let (source, destination) = (header.source, header.destination);
+    let sum = match header.protocol {
         // RFC 768: no checksum. IPv6 has no such thing (RFC 8200 8.1).
-        IpProtocol::Udp if ip.is_v4() && transport.get(UDP.1..UDP.0) == Some(&[0, 0]) => return true,
-        IpProtocol::Tcp | IpProtocol::Udp | IpProtocol::Icmpv6 => ip.pseudo_sum(transport.len()),
-        _ => return true,
+        Protocol::Udp if source.is_ipv4() && transport.get(UDP.1..UDP.0) == Some(&[0, 0]) => return true,
+        Protocol::Icmp if source.is_ipv4() => checksum::data(transport),
+        Protocol::Tcp | Protocol::Udp | Protocol::Icmp => {
+            ip::transport_sum(source, destination, header.protocol, transport)
+        }
+        Protocol::UdpLite | Protocol::Other(_) => return true,
     };
-    checksum::combine(&[pseudo, checksum::data(transport)]) == u16::MAX
+    sum == u16::MAX
 }
