@@ -7,11 +7,14 @@
 //!   duplicate PERCENT   corrupt PERCENT  reorder PERCENT [gap N]
 //!   rate RATE                            100mbit, 1gbit, 12.5mbps (bytes); without a unit bits a second
 //!   limit N                              packets that wait for the rate; or bytes: 64kb
-//!   mtu BYTES                            larger packets vanish
+//!   mtu BYTES                            larger packets vanish; at least 68
 //!   down TIME                            for so long nothing passes
 //!   seed N                               of the whole; the same gives the same decisions
 //!   none                                 nothing of all this
 //! ```
+//!
+//! What can only be a mistake is refused: a word that comes twice in one place, a direction that comes twice or with nothing
+//! behind it, a queue without room.
 #![forbid(unsafe_code)]
 
 use core::fmt;
@@ -38,6 +41,11 @@ impl Probability {
     /// Whether it happens, of 32 random bits.
     pub(crate) const fn has(self, drawn: u64) -> bool {
         drawn < self.0
+    }
+
+    /// Whether it may happen and may not.
+    fn is_open(self) -> bool {
+        self != Self::NEVER && self != Self::ALWAYS
     }
 
     fn opposite(self) -> Probability {
@@ -171,32 +179,76 @@ impl FromStr for Impairments {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut words = Words(text.split_ascii_whitespace().peekable());
-        let mut all = Impairments::default();
-        let (mut out, mut inward) = (Impairment::default(), Impairment::default());
-        let (mut to_out, mut to_in, mut named) = (true, true, [false; 2]);
+        let (mut place, mut named) = (Place::default(), [false; 2]);
+        let (mut out, mut inward, mut seed) = (Impairment::default(), Impairment::default(), None);
         while let Some(word) = words.0.next() {
             match word {
-                "out" => (to_out, to_in, named[0]) = (true, false, true),
-                "in" => (to_out, to_in, named[1]) = (false, true, true),
-                "seed" => all.seed = Some(words.value(word, |text| text.parse().ok(), NUMBER)?),
+                "out" | "in" => place.enter(word)?,
+                "seed" if seed.is_some() => return Err(twice(word)),
+                "seed" => seed = Some(words.value(word, |text| text.parse().ok(), NUMBER)?),
                 _ => {
                     let change = change(word, &mut words)?;
-                    if to_out {
-                        change(&mut out);
+                    place.say(word)?;
+                    let here = [place.is("out"), place.is("in")];
+                    for (to, _) in [&mut out, &mut inward].into_iter().zip(here).filter(|(_, here)| *here) {
+                        change(to);
                     }
-                    if to_in {
-                        change(&mut inward);
-                    }
-                    named = [named[0] || to_out, named[1] || to_in];
+                    named = [named[0] || here[0], named[1] || here[1]];
                 }
             }
         }
+        place.leave()?;
         if named == [false; 2] {
             return Err("nothing is asked for; write for example 'delay 20ms loss 1%'".into());
         }
-        (all.outgoing, all.incoming) = (named[0].then_some(out), named[1].then_some(inward));
-        Ok(all)
+        Ok(Impairments { outgoing: named[0].then_some(out), incoming: named[1].then_some(inward), seed })
     }
+}
+
+/// Whereabouts in the text: both directions, or behind the word of one.
+#[derive(Default)]
+struct Place<'a> {
+    directions: Vec<&'a str>,
+    /// The words that were said there.
+    said: Vec<&'a str>,
+}
+
+impl<'a> Place<'a> {
+    fn enter(&mut self, direction: &'a str) -> Result<(), String> {
+        self.leave()?;
+        if self.directions.contains(&direction) {
+            return Err(twice(direction));
+        }
+        self.directions.push(direction);
+        self.said.clear();
+        Ok(())
+    }
+
+    fn say(&mut self, word: &'a str) -> Result<(), String> {
+        if self.said.contains(&word) {
+            return Err(twice(word));
+        }
+        self.said.push(word);
+        Ok(())
+    }
+
+    fn leave(&self) -> Result<(), String> {
+        match self.directions.last() {
+            Some(direction) if self.said.is_empty() => {
+                Err(format!("'{direction}' has nothing behind it; write what is to be done there, or 'none'"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether what stands here is for a direction.
+    fn is(&self, direction: &str) -> bool {
+        self.directions.last().is_none_or(|last| *last == direction)
+    }
+}
+
+fn twice(word: &str) -> String {
+    format!("'{word}' comes twice; leave one out")
 }
 
 /// What a word and its values do to a direction.
@@ -239,7 +291,7 @@ fn change(word: &str, words: &mut Words<'_>) -> Result<Change, String> {
             Box::new(move |to| to.limit = limit)
         }
         "mtu" => {
-            let mtu = words.value(word, |text| text.parse().ok(), "a number of bytes")?;
+            let mtu = words.value(word, mtu, "a number of bytes, 68 at least")?;
             Box::new(move |to| to.mtu = Some(mtu))
         }
         "down" => {
@@ -328,6 +380,19 @@ fn limit(text: &str) -> Option<Limit> {
         "m" | "mb" => bytes(1024.0 * 1024.0),
         _ => None,
     }
+    .filter(|limit| !matches!(limit, Limit::Packets(0) | Limit::Bytes(0)))
+}
+
+/// RFC 791 asks every link to carry so much.
+fn mtu(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|bytes| *bytes >= 68)
+}
+
+impl Impairments {
+    /// Whether the seed decides anything.
+    pub fn is_random(&self) -> bool {
+        self.outgoing.iter().chain(&self.incoming).any(Impairment::is_random)
+    }
 }
 
 impl fmt::Display for Impairments {
@@ -377,6 +442,19 @@ impl fmt::Display for Impairment {
 }
 
 impl Impairment {
+    fn is_random(&self) -> bool {
+        let lost = match self.loss {
+            Loss::None => false,
+            Loss::Random(probability) => probability.is_open(),
+            Loss::Gilbert { turns_bad, turns_good, lost_when_bad, lost_when_good } => {
+                [turns_bad, turns_good, lost_when_bad, lost_when_good].iter().any(|one| one.is_open())
+            }
+        };
+        // What is corrupted is so in a bit of its own.
+        let corrupted = self.corrupt != Probability::NEVER;
+        lost || corrupted || !self.jitter.is_zero() || self.duplicate.is_open() || self.reorder.is_open()
+    }
+
     fn loss_words(&self) -> Option<String> {
         match self.loss {
             Loss::None => None,
@@ -474,6 +552,24 @@ mod tests {
     }
 
     #[test]
+    fn whether_the_seed_matters() {
+        for text in [
+            "delay 20ms 1ms",
+            "out loss 1%",
+            "loss gemodel 1%",
+            "duplicate 1%",
+            "corrupt 100%",
+            "in reorder 5%",
+        ] {
+            assert!(parsed(text).is_random(), "{text}");
+        }
+        for text in ["delay 20ms", "loss 100%", "rate 1mbit limit 5", "down 1s", "reorder 100% gap 5", "none"]
+        {
+            assert!(!parsed(text).is_random(), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_shown_gives_the_same_again() {
         for text in [
             "delay 20ms 2ms loss 1% rate 100mbit limit 1000 seed 7",
@@ -500,6 +596,17 @@ mod tests {
             ("limit 1.5", "'1.5' after 'limit' is none"),
             ("delay 99999999999999s", "'99999999999999s' after 'delay'"),
             ("jitter 1ms", "'jitter' is none of its words"),
+            ("limit 0", "'0' after 'limit' is none"),
+            ("limit 0.1b", "'0.1b' after 'limit' is none"),
+            ("mtu 0", "'0' after 'mtu' is none; write a number of bytes, 68 at least"),
+            ("mtu 67", "'67' after 'mtu' is none"),
+            ("delay 1ms loss 1% delay 2ms", "'delay' comes twice"),
+            ("out delay 1ms delay 2ms", "'delay' comes twice"),
+            ("out loss 1% in loss 1% out delay 1ms", "'out' comes twice"),
+            ("out in out", "'out' has nothing behind it"),
+            ("loss 1% in", "'in' has nothing behind it"),
+            ("out seed 1", "'out' has nothing behind it"),
+            ("seed 1 loss 1% seed 2", "'seed' comes twice"),
         ] {
             let error = text.parse::<Impairments>().expect_err(text);
             assert!(error.starts_with(expected), "{text}: {error}");

@@ -291,6 +291,11 @@ impl Lane {
             }
             flip(&mut packet, bit);
         }
+        // Before it takes its time at the bottleneck.
+        if self.held_bytes + packet.len() > HELD_BYTES_MAX {
+            self.counters.overflowed += 1;
+            return;
+        }
         let Some(sent) = self.bottleneck.send(packet.len(), &self.settings, now) else {
             self.counters.overflowed += 1;
             return;
@@ -320,10 +325,6 @@ impl Lane {
     }
 
     fn hold(&mut self, packet: Packet, due: Instant) {
-        if self.held_bytes + packet.len() > HELD_BYTES_MAX {
-            self.counters.overflowed += 1;
-            return;
-        }
         self.held_bytes += packet.len();
         self.serial += 1;
         self.held.push(Held { due, serial: self.serial, packet });

@@ -330,6 +330,23 @@ fn memory_is_bounded() {
     assert!(path.counters().overflowed >= 999);
 }
 
+#[test]
+fn what_finds_no_room_takes_no_time_of_the_rate() {
+    let delay = Duration::from_secs(1000);
+    let rate = NonZeroU64::new(1_000_000_000);
+    let limit = Limit::Packets(usize::MAX);
+    let mut path = Path::new(Settings { delay, rate, limit, ..Settings::default() });
+    let mut send = |count| {
+        for _ in 0..count {
+            path.near.transmit([0; 2000].as_slice().into(), path.now);
+        }
+        let lane = &path.near.lanes.outgoing;
+        (lane.bottleneck.free_at, lane.held.len())
+    };
+    let full = send(HELD_BYTES_MAX / 2000);
+    assert_eq!(send(1000), full);
+}
+
 /// Everything at once.
 fn bad() -> Settings {
     Settings {
