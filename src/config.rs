@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bypass;
+mod capture;
 mod file;
 mod host_address;
 mod impairment;
@@ -15,6 +16,7 @@ mod trace;
 
 use crate::addressing::{Addressing, Cidr, Route, address_of};
 pub use bypass::Bypass;
+pub use capture::Capture;
 use core::fmt;
 pub use file::read_file;
 pub use host_address::{HostAddress, Key, PROCESS_LENGTH};
@@ -29,7 +31,6 @@ pub use settings::{
 };
 use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
-use std::path::PathBuf;
 pub use trace::Trace;
 
 /// The least and the most of `--mtu`: what every IPv4 host takes (RFC 791 3.1), and what a length field holds.
@@ -55,7 +56,7 @@ pub struct Config {
     /// TUBESOCK_IMPAIR
     pub impair: Option<Impairments>,
     /// TUBESOCK_CAPTURE
-    pub capture: Option<PathBuf>,
+    pub capture: Option<Capture>,
     /// TUBESOCK_PUBLISH, comma-separated
     pub publish: Vec<Publish>,
     /// TUBESOCK_BYPASS, comma-separated
@@ -71,26 +72,43 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the variables. The error is a sentence for a person: what is wrong, where, what to do. An empty
-    /// variable counts as not set.
-    pub fn from_variables(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, String> {
+    /// Reads the variables, and in place of some the values of flags. The error is a sentence for a person: what is
+    /// wrong, where, what to do. An empty variable counts as not set.
+    fn from_sources(
+        flags: &[(&Setting, Vec<OsString>)],
+        lookup: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Config, String> {
         let given = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let mut config = Config::default();
         if let Some(value) = given(HOST_VARIABLE) {
             let host = HostAddress::parse(&value);
             config.host = Some(host.map_err(|reason| format!("{HOST_VARIABLE}: {reason}"))?);
         }
+        // The file of settings comes first: whoever names it, it says least.
         for setting in &SETTINGS {
-            if let Some(value) = given(setting.variable) {
-                config.apply(setting, setting.variable, &[value])?;
+            match flags.iter().find(|(flag, _)| flag.field == setting.field) {
+                Some((_, values)) => config.apply(setting, setting.flag, values)?,
+                None => {
+                    if let Some(value) = given(setting.variable) {
+                        config.apply(setting, setting.variable, &[value])?;
+                    }
+                }
             }
         }
         Ok(config)
     }
 
-    /// As `from_variables`, over a whole environment; a `TUBESOCK_*` variable that nobody knows is an error,
-    /// because a setting misspelt is a setting ignored.
+    /// The settings of an environment. A `TUBESOCK_*` variable that nobody knows is an error, because a setting misspelt is
+    /// a setting ignored.
     pub fn from_environment(
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Config, String> {
+        Config::with_flags(&[], environment)
+    }
+
+    /// Likewise, and the values of the flags of `tubesock run`, which replace what their variables say.
+    pub fn with_flags(
+        flags: &[(&Setting, Vec<OsString>)],
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Config, String> {
         let mut ours = Vec::new();
@@ -103,14 +121,9 @@ impl Config {
                 ours.push((name, value));
             }
         }
-        Config::from_variables(&|wanted| {
+        Config::from_sources(flags, &|wanted| {
             ours.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone())
         })
-    }
-
-    /// Takes the values of a flag of `tubesock run`; they replace what the variable said.
-    pub fn apply_flag(&mut self, setting: &Setting, values: &[OsString]) -> Result<(), String> {
-        self.apply(setting, setting.flag, values)
     }
 
     /// `name` is the flag or the variable, as the person wrote it.
@@ -150,7 +163,7 @@ impl Config {
             Field::Mtu => self.mtu = Some(mtu(text(value)?)?),
             Field::Route => self.route.push(text(value)?.parse()?),
             Field::Impair => self.impair = Some(text(value)?.parse()?),
-            Field::Capture => self.capture = Some(file(value)?),
+            Field::Capture => self.capture = Some(Capture::parse(value)?),
             Field::Publish => self.publish.push(text(value)?.parse()?),
             Field::Log => self.log = text(value)?.parse()?,
             Field::Trace => self.trace = Some(Trace::parse(value)?),
@@ -186,6 +199,10 @@ impl Config {
             true => Err(format!("{flag} does not go with --link {}: leave one of them out", self.link)),
             false => Ok(()),
         };
+        let trace = self.trace.as_ref().and_then(Trace::file);
+        if trace.is_some() && trace == self.capture.as_ref().and_then(Capture::file) {
+            return Err("--trace and --capture cannot share a file: give each its own".into());
+        }
         if self.mtu.is_some_and(|mtu| mtu < MTU_V6) && self.address.iter().any(|own| own.address.is_ipv6()) {
             return Err(format!("--mtu: IPv6 needs {MTU_V6} at least; give more, or no address of IPv6"));
         }
@@ -221,7 +238,7 @@ impl Config {
             Field::Mtu => self.mtu.map(|mtu| mtu.to_string().into()),
             Field::Route => list(&self.route, ' '),
             Field::Impair => self.impair.map(|impair| impair.to_string().into()),
-            Field::Capture => self.capture.clone().map(PathBuf::into_os_string),
+            Field::Capture => self.capture.as_ref().map(Capture::value),
             Field::Publish => list(&self.publish, ','),
             Field::Bypass => list(&self.bypass, ','),
             Field::Log => Some(self.log.to_string().into()),
@@ -288,13 +305,6 @@ fn switch(value: &OsStr) -> Result<bool, String> {
         "0" => Ok(false),
         _ => Err("neither on nor off; write 1 or 0".into()),
     }
-}
-
-fn file(value: &OsStr) -> Result<PathBuf, String> {
-    if value.is_empty() {
-        return Err("the name of a file is missing; give one".into());
-    }
-    Ok(PathBuf::from(value))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use tubesock::link::capture::Capture;
 use tubesock::link::{Capabilities, Link, Outgoing, Packet};
+use tubesock::sys::append::Appender;
 use tubesock::time::Instant;
 
 const US: Ipv4Address = Ipv4Address::new(10, 0, 2, 15);
@@ -66,7 +67,8 @@ fn converse(path: &Path) {
         segment(false, TcpControl::Syn, 900, Some(1001), b""),
         segment(false, TcpControl::Psh, 901, Some(1001), &largest),
     ];
-    let mut link = Capture::new(Answers(answers.into()), path).expect("a writable temporary directory");
+    let out = Appender::open(path).expect("a writable temporary directory");
+    let mut link = Capture::new(Answers(answers.into()), out).expect("room on the disk");
     let now = tubesock::sys::now();
     let received = |link: &mut dyn Link| link.receive(now, &mut |_| {});
     link.transmit(segment(true, TcpControl::Syn, 1000, None, b"").as_slice().into(), now);

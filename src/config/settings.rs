@@ -119,7 +119,7 @@ pub const SETTINGS: [Setting; 14] = [
         value: "FILE",
         default: "no capture",
         separator: None,
-        help: "Write every packet on the link to FILE, as pcapng.",
+        help: "Write every packet on the link to FILE, as pcapng; - is standard output, and the program's goes to standard error then.",
         field: Field::Capture,
     },
     Setting {

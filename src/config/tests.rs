@@ -48,7 +48,7 @@ fn every_variable_is_read() {
         mtu: Some(1400),
         impair: Some(parsed("delay 20ms loss 1% seed 7")),
         route: vec![parsed("198.51.100.0/24,192.0.2.9"), parsed("203.0.113.0/24")],
-        capture: Some("c.pcapng".into()),
+        capture: Some(Capture::File("c.pcapng".into())),
         publish: vec![published("0.0.0.0:8080", 80, false), published("[::1]:0", 53, true)],
         log: LogLevel::Debug,
         trace: Some(Trace::File("/t".into())),
@@ -128,10 +128,14 @@ fn an_error_names_what_the_person_wrote() {
     for (name, value, message) in table {
         assert_eq!(from(&[(name, value)]), Err(message.into()));
     }
-    let flag = Config::default().apply_flag(setting("--log"), &["loud".into()]);
-    assert!(flag.is_err_and(|error| error.starts_with("--log 'loud': ")));
-    let flag = Config::default().apply_flag(setting("--capture"), &["".into()]);
-    assert_eq!(flag, Err("--capture '': the name of a file is missing; give one".into()));
+    for (flag, value, message) in [
+        ("--log", "loud", "--log 'loud': "),
+        ("--capture", "", "--capture '': the name of a file is missing; give one, or -"),
+        ("--config", "/missing", "--config '/missing': cannot read the file: "),
+    ] {
+        let config = Config::with_flags(&[(setting(flag), vec![value.into()])], []);
+        assert!(config.is_err_and(|error| error.starts_with(message)), "{flag}");
+    }
 }
 
 #[test]
@@ -144,9 +148,19 @@ fn a_misspelt_variable_is_an_error() {
 
 #[test]
 fn a_flag_replaces_the_variable() {
-    let mut config = from(&[("TUBESOCK_PUBLISH", "1:1,2:2")]).expect("good values");
-    config.apply_flag(setting("--publish"), &["3:3".into(), "4:4/udp".into()]).expect("good values");
+    let flags = [(setting("--publish"), vec!["3:3".into(), "4:4/udp".into()])];
+    let variables = [("TUBESOCK_PUBLISH".into(), "1:1,2:2".into())];
+    let config = Config::with_flags(&flags, variables).expect("good values");
     assert_eq!(config.publish, [published("0.0.0.0:3", 3, false), published("0.0.0.0:4", 4, true)]);
+}
+
+#[test]
+fn trace_and_capture_have_a_file_each() {
+    let config = |trace| from(&[("TUBESOCK_TRACE", trace), ("TUBESOCK_CAPTURE", "/x")]).expect("good values");
+    assert!(config("/x").check().is_err_and(|error| error.starts_with("--trace and --capture cannot share")));
+    assert_eq!([config("/y").check(), config("-").check()], [Ok(()), Ok(())]);
+    let both = from(&[("TUBESOCK_TRACE", "-"), ("TUBESOCK_CAPTURE", "-")]).expect("good values");
+    assert_eq!((both.check(), both.capture), (Ok(()), Some(Capture::Output)));
 }
 
 #[test]
@@ -159,7 +173,7 @@ fn variables_give_the_configuration_back() {
         mtu: Some(1400),
         impair: Some(parsed("delay 20ms loss 1% seed 7")),
         route: vec![parsed("198.51.100.0/24,192.0.2.9"), parsed("203.0.113.0/24")],
-        capture: Some("/c d".into()),
+        capture: Some(Capture::File("/c d".into())),
         publish: vec![published("[::]:8080", 80, false), published("127.0.0.1:53", 53, true)],
         log: LogLevel::Off,
         trace: Some(Trace::Ladder(Some(7))),

@@ -8,7 +8,7 @@
 //! So the capture shows what the stack sent and got, as tcpdump(1) on a host shows it whose network is bad.
 
 use crate::addressing::{Addressing, is_link_local};
-use crate::config::{Config, LinkChoice};
+use crate::config::{self, Config, LinkChoice};
 use crate::ethernet::stream::{self, Stream};
 use crate::ethernet::tap::Tap;
 use crate::ethernet::{Ethernet, Frames, Mac, Station, UNTAGGED_MTU};
@@ -19,6 +19,7 @@ use crate::link::tun::Tun;
 use crate::link::wireguard::{self, Wireguard};
 use crate::nat::{self, Nat};
 use crate::sys;
+use crate::sys::append::Appender;
 use crate::time::Instant;
 use core::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -51,13 +52,24 @@ pub(super) fn open(config: &Config, now: Instant) -> Result<Attached, String> {
         })?;
     }
     let mut link: Box<dyn Link> = Box::new(impaired(link, config, now));
-    if let Some(path) = &config.capture {
-        let capture = Capture::new(link, path);
-        link = Box::new(
-            capture.map_err(|error| format!("TUBESOCK_CAPTURE: cannot open {}: {error}", path.display()))?,
-        );
+    if let Some(to) = &config.capture {
+        let (out, name) = match to {
+            config::Capture::File(path) => (Appender::open(path), path.display().to_string()),
+            config::Capture::Output => (Appender::standard_output(), "standard output".into()),
+        };
+        let capture = out.map_err(std::io::Error::from).and_then(|out| Capture::new(link, out));
+        link = Box::new(capture.map_err(|error| cannot_open("TUBESOCK_CAPTURE", &name, &error))?);
     }
     Ok(Attached { link, addressing, mtu })
+}
+
+/// Why a capture or a trace cannot be written.
+pub(super) fn cannot_open(setting: &str, name: &str, error: &std::io::Error) -> String {
+    let hint = match error.raw_os_error() {
+        Some(libc::ENXIO) => "; nobody reads that pipe: start its reader first",
+        _ => "",
+    };
+    format!("{setting}: cannot open {name}: {error}{hint}")
 }
 
 /// The link itself, and the addresses, routes and name servers on it: those of the settings, and its own where they name
@@ -156,7 +168,7 @@ fn wait(link: &mut dyn Link, until: Instant) {
 fn impaired(link: Box<dyn Link>, config: &Config, now: Instant) -> Impair<Box<dyn Link>> {
     let asked = config.impair.unwrap_or_default();
     let seed = asked.seed.unwrap_or_else(|| u64::from_ne_bytes(sys::entropy()));
-    if config.impair.is_some() && asked.seed.is_none() {
+    if asked.is_random() && asked.seed.is_none() {
         tracing::warn!("--impair: seed {seed}; give it to have the same decisions again");
     }
     let [outgoing, incoming] = [asked.outgoing, asked.incoming].map(Option::unwrap_or_default);

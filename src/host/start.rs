@@ -7,7 +7,7 @@ use super::links::{self, Attached};
 use super::{Address, ELSEWHERE, HOST, Host, Inner, STARTING, bypass, driver};
 use crate::bridge::Bridge;
 use crate::bridge::name;
-use crate::config::{Config, HOST_VARIABLE, Key, LinkChoice, LogLevel, PROCESS_LENGTH};
+use crate::config::{Capture, Config, HOST_VARIABLE, Key, LinkChoice, LogLevel, PROCESS_LENGTH};
 use crate::engine::{Engine, Kind, Settings};
 use crate::error::{Error, Result};
 use crate::observe::{log, trace};
@@ -212,6 +212,11 @@ fn find_or_run(config: &Config, process: u32) -> Result<Place, String> {
                            or unset the variable";
             Err(message.into())
         }
+        _ if config.capture == Some(Capture::Output) => {
+            let message = "TUBESOCK_CAPTURE '-': standard output is the program's; give a file, or start the program by \
+                           'tubesock run --capture -'";
+            Err(message.into())
+        }
         _ => {
             let host = run(config, process, Address::Process)?;
             DESCENDANTS.fill(host.address().variable_value().as_encoded_bytes());
@@ -237,7 +242,7 @@ fn use_elsewhere(at: Address, config: &Config) -> Result<Place, String> {
 fn start_trace(config: &Config) -> Result<(), String> {
     let Some(to) = &config.trace else { return Ok(()) };
     let place = to.file().map_or("standard error".into(), |path| path.display().to_string());
-    trace::start(to).map_err(|error| format!("TUBESOCK_TRACE: cannot open {place}: {error}"))
+    trace::start(to).map_err(|error| links::cannot_open("TUBESOCK_TRACE", &place, &error))
 }
 
 /// Makes this process, which has no sockets of its own, the host of others. The error is a sentence for a person.

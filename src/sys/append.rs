@@ -3,39 +3,70 @@
 //! twice after fork.
 
 use crate::sys::descriptors::{self, Internal};
+use crate::sys::signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, AsRawFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::{Errno, Result};
 use std::path::Path;
 
-/// A file, or a duplicate of standard error, to append to.
+/// A pipe has room for so much, if the user may have that: its reader may look away for a moment.
+const PIPE: usize = 1 << 20;
+
+/// A file, a pipe, or a duplicate of standard output or error, to append to.
 #[derive(Debug)]
-pub struct Appender(Internal);
+pub struct Appender {
+    file: Internal,
+    regular: bool,
+}
 
 impl Appender {
-    /// Opens a file, made when there is none, to append to it.
+    /// Opens a file, made when there is none, or a pipe by its name, to append to it. ENXIO when nobody reads the pipe.
     pub fn open(path: &Path) -> Result<Appender> {
+        // Without NONBLOCK the call would wait for the reader of a pipe.
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;
-        rustix::fs::open(path, flags, Mode::from_raw_mode(0o666))
-            .map(|fd| Appender(descriptors::internal_kept(fd)))
+        let file = rustix::fs::open(path, flags | OFlags::NONBLOCK, Mode::from_raw_mode(0o666))?;
+        rustix::fs::fcntl_setfl(&file, OFlags::APPEND)?;
+        let _ = rustix::pipe::fcntl_setpipe_size(&file, PIPE);
+        Ok(Appender::to(file))
     }
 
     /// A private duplicate of standard error: the program may close or redirect its own. EBADF when there is none.
     pub fn standard_error() -> Result<Appender> {
-        // Above 2: a duplicate must not become what a program believes to be its standard input.
-        let duplicate = rustix::io::fcntl_dupfd_cloexec(std::io::stderr().as_fd(), 3)?;
-        Ok(Appender(descriptors::internal_kept(duplicate)))
+        Appender::duplicate(std::io::stderr().as_fd())
     }
 
-    /// Appends a record. Only when the kernel takes a part of it, as on a full disk, is there a second write.
-    /// EBADF after a child, forked without a host, has closed it.
-    pub fn append(&self, mut record: &[u8]) -> Result<()> {
-        if !descriptors::is_internal(self.0.as_raw_fd()) {
+    /// Likewise of standard output.
+    pub fn standard_output() -> Result<Appender> {
+        Appender::duplicate(std::io::stdout().as_fd())
+    }
+
+    fn duplicate(stream: BorrowedFd<'_>) -> Result<Appender> {
+        // Above 2: a duplicate must not become what a program believes to be its standard input.
+        rustix::io::fcntl_dupfd_cloexec(stream, 3).map(Appender::to)
+    }
+
+    fn to(file: OwnedFd) -> Appender {
+        let stat = rustix::fs::fstat(&file);
+        let regular = stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+        Appender { file: descriptors::internal_kept(file), regular }
+    }
+
+    /// Appends a record. Only when the kernel takes a part of it, as on a full disk, is there a second write. A pipe is
+    /// waited for; EPIPE, without a signal, when its reader has gone. EBADF after a child, forked without a host, has closed it.
+    pub fn append(&self, record: &[u8]) -> Result<()> {
+        if !descriptors::is_internal(self.file.as_raw_fd()) {
             return Err(Errno::BADF);
         }
+        match self.regular {
+            true => self.write(record),
+            false => signals::without_pipe_signal(|| self.write(record)),
+        }
+    }
+
+    fn write(&self, mut record: &[u8]) -> Result<()> {
         while !record.is_empty() {
-            match rustix::io::write(&self.0, record) {
+            match rustix::io::write(&self.file, record) {
                 Ok(0) => return Err(Errno::IO),
                 Ok(written) => record = &record[written..],
                 Err(Errno::INTR) => {}
@@ -47,16 +78,15 @@ impl Appender {
 
     /// Whether a short record can be appended now without blocking, and without SIGPIPE for a reader that has gone.
     pub fn has_room(&self) -> bool {
-        let mut fds = [PollFd::new(&self.0, PollFlags::OUT)];
+        let mut fds = [PollFd::new(&self.file, PollFlags::OUT)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut fds, Some(&now)).is_ok_and(|ready| ready == 1) && fds[0].revents() == PollFlags::OUT
     }
 
     /// The size of a regular file in bytes; None for a pipe or a terminal.
     pub fn size(&self) -> Option<u64> {
-        let stat = rustix::fs::fstat(&self.0).ok()?;
-        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        regular.then_some(stat.st_size as u64)
+        let stat = self.regular.then(|| rustix::fs::fstat(&self.file))?.ok()?;
+        Some(stat.st_size as u64)
     }
 }
 
@@ -68,7 +98,7 @@ mod tests {
     #[test]
     fn no_room_in_a_full_pipe_nor_without_a_reader() {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).expect("a pipe");
-        let writer = Appender(descriptors::internal(writer));
+        let writer = Appender { file: descriptors::internal(writer), regular: false };
         assert!(writer.has_room());
         let full = loop {
             if let Err(errno) = writer.append(&[0; 4096]) {
@@ -81,6 +111,27 @@ mod tests {
         assert!(writer.has_room());
         drop(reader);
         assert!(!writer.has_room());
+    }
+
+    #[test]
+    fn a_pipe_by_its_name_and_one_without_a_reader() {
+        let path = std::env::temp_dir().join(format!("tubesock-pipe-{}", crate::sys::process_id()));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RUSR | Mode::WUSR).expect("a name of its own");
+        assert_eq!(Appender::open(&path).err(), Some(Errno::NXIO), "nobody reads");
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let reader = rustix::fs::open(&path, flags, Mode::empty()).expect("there it is");
+        let writer = Appender::open(&path).expect("it has a reader");
+        std::fs::remove_file(&path).expect("it was there a moment ago");
+        writer.append(b"record").expect("there is room");
+        let mut read = [0; 10];
+        assert_eq!(rustix::io::read(&reader, &mut read[..]), Ok(6));
+        drop(reader);
+        // The test's own disposition may be to ignore it: by default it ends the process.
+        // SAFETY: no handler.
+        let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+        assert_eq!(writer.append(b"record"), Err(Errno::PIPE));
+        // SAFETY: what it was.
+        unsafe { libc::signal(libc::SIGPIPE, before) };
     }
 
     #[test]

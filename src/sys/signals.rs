@@ -20,6 +20,35 @@ impl Blocked {
     }
 }
 
+/// Calls what may write to a pipe whose reader has gone: without SIGPIPE, which is the program's own affair.
+pub fn without_pipe_signal<T>(call: impl FnOnce() -> T) -> T {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: initialised above.
+    unsafe { libc::sigaddset(set.as_mut_ptr(), libc::SIGPIPE) };
+    let pending = || {
+        let mut pending = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigpending writes the set.
+        unsafe { libc::sigpending(pending.as_mut_ptr()) };
+        // SAFETY: written above.
+        unsafe { libc::sigismember(pending.as_ptr(), libc::SIGPIPE) == 1 }
+    };
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the first set is initialised, the second is written; the call cannot fail with these arguments.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), before.as_mut_ptr()) };
+    let waited = pending();
+    let result = call();
+    if !waited && pending() {
+        let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: an initialised set and a time; what came is not asked for.
+        unsafe { libc::sigtimedwait(set.as_ptr(), core::ptr::null_mut(), &raw const at_once) };
+    }
+    // SAFETY: the set is one that the kernel gave.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), core::ptr::null_mut()) };
+    result
+}
+
 impl Drop for Blocked {
     /// Back to what it was.
     fn drop(&mut self) {

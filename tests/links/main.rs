@@ -10,6 +10,7 @@ mod namespace;
 #[path = "../programs/support/mod.rs"]
 mod support;
 
+mod captures;
 mod frames;
 mod impair;
 mod rights;

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use tubesock::config::{Config, HOST_VARIABLE, HostAddress};
+use tubesock::config::{Capture, Config, HOST_VARIABLE, HostAddress};
 use tubesock::host::{self, Entrance};
 use tubesock::sys::descriptors;
 use tubesock::sys::signals::Awaited;
@@ -23,6 +23,10 @@ fn setting(problem: String) -> Failure {
 pub(crate) fn serve(settings: &SettingFlags, path: &Path) -> Result<ExitCode, Failure> {
     let config = settings.config()?;
     let path = absolute(path)?;
+    if config.capture == Some(Capture::Output) {
+        let message = "--capture -: what this host is called comes on standard output; give a file, or a pipe by its name";
+        return Err(setting(message.into()));
+    }
     if config.strict || !config.bypass.is_empty() {
         // A program sees to these itself, or the one that starts it: it would have to be told.
         let message =

@@ -44,7 +44,7 @@ enum Command {
     /// there is no such program.
     #[command(
         override_usage = "tubesock run [OPTIONS] -- PROGRAM [ARGUMENTS]...",
-        after_help = "Example: tubesock run --capture curl.pcapng -- curl https://www.debian.org"
+        after_help = "Examples: tubesock run --capture curl.pcapng -- curl https://www.debian.org\n          tubesock run --capture - -- curl https://www.debian.org | wireshark -k -i -"
     )]
     Run {
         #[command(flatten)]

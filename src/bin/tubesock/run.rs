@@ -15,11 +15,12 @@ use crate::strict::Confinement;
 use crate::{Failure, host as shared_host, preload, program, reachable};
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus};
 use std::ffi::{OsStr, OsString};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode};
-use tubesock::config::Config;
+use std::process::{Child, Command, ExitCode, Stdio};
+use tubesock::config::{Capture, Config};
 use tubesock::host;
 use tubesock::observe::trace;
 use tubesock::sys::signals::{self, Awaited};
@@ -93,7 +94,26 @@ fn prepare(settings: &SettingFlags, command: &[OsString]) -> Result<(Config, Com
     let mut prepared = Command::new(file);
     prepared.arg0(name).args(arguments);
     add_library(&mut prepared, &library)?;
+    if config.capture == Some(Capture::Output) {
+        prepared.stdout(beside_the_capture()?);
+    }
     Ok((config, prepared))
+}
+
+/// Where the program's standard output goes when the capture takes ours: where messages go.
+fn beside_the_capture() -> Result<Stdio, Failure> {
+    if std::io::stdout().is_terminal() {
+        let message = "--capture -: standard output is a terminal; send it on, as with '| wireshark -k -i -', or give a file";
+        return Err(Failure::new(Failure::SETTING, message));
+    }
+    let other = std::io::stderr().as_fd().try_clone_to_owned();
+    let other = other.map_err(|error| {
+        Failure::new(
+            Failure::SETTING,
+            format!("--capture -: the program needs a standard error to write to: {error}"),
+        )
+    })?;
+    Ok(other.into())
 }
 
 /// Gives a command the library, and none of the settings that are for us.

@@ -4,9 +4,10 @@ use crate::Failure;
 use clap::builder::OsStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
 use std::ffi::OsString;
-use tubesock::config::{Config, SETTINGS, Setting, Trace};
-
-const CONFIG_VARIABLE: &str = "TUBESOCK_CONFIG";
+use std::fs::OpenOptions;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use tubesock::config::{Capture, Config, SETTINGS, Setting, Trace};
 
 /// The flags that were given, with their values.
 #[derive(Debug, Default)]
@@ -20,19 +21,10 @@ impl SettingFlags {
     }
 
     fn over(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Config, String> {
-        // The file says least, whoever names it.
-        let (file, flags): (Vec<_>, Vec<_>) =
-            self.0.iter().partition(|(setting, _)| setting.variable == CONFIG_VARIABLE);
-        let file: Vec<_> = file.iter().flat_map(|(_, values)| values).cloned().collect();
-        let replaced = !file.is_empty();
-        let rest = environment.into_iter().filter(|(name, _)| !replaced || name != CONFIG_VARIABLE);
-        let named = file.into_iter().map(|file| (CONFIG_VARIABLE.into(), file));
-        let mut config = Config::from_environment(rest.chain(named))?;
-        for (setting, values) in flags {
-            config.apply_flag(setting, values)?;
-        }
+        let mut config = Config::with_flags(&self.0, environment)?;
+        let capture = config.capture.as_mut().and_then(Capture::file_mut);
         let trace = config.trace.as_mut().and_then(Trace::file_mut);
-        for file in config.capture.as_mut().into_iter().chain(trace) {
+        for file in capture.into_iter().chain(trace) {
             *file = std::path::absolute(&*file).map_err(|error| format!("{}: {error}", file.display()))?;
         }
         Ok(config)
@@ -41,20 +33,63 @@ impl SettingFlags {
     /// Opens the files of the settings: a flag empties its file, a variable only appends to it, so that a `tubesock
     /// run` inside another one leaves the outer one's file alone.
     pub(crate) fn prepare_files(&self, config: &Config) -> Result<(), Failure> {
+        let capture = config.capture.as_ref().and_then(Capture::file);
         let trace = config.trace.as_ref().and_then(Trace::file);
-        for (name, file) in [("--capture", config.capture.as_ref()), ("--trace", trace)] {
+        if let (Some(capture), Some(trace)) = (capture, trace)
+            && is_same(capture, trace)
+        {
+            let message =
+                format!("--trace and --capture cannot share '{}': give each its own", trace.display());
+            return Err(Failure::new(Failure::SETTING, message));
+        }
+        for (flag, variable, file) in
+            [("--capture", "TUBESOCK_CAPTURE", capture), ("--trace", "TUBESOCK_TRACE", trace)]
+        {
             let Some(file) = file else { continue };
-            let flag = self.0.iter().any(|(setting, _)| setting.flag == name);
-            let mut options = std::fs::OpenOptions::new();
-            options.create(true).write(true).append(!flag).truncate(flag);
-            options.open(file).map_err(|error| {
-                let message =
-                    format!("{name} '{}': {error}; give a file that can be written", file.display());
-                Failure::new(Failure::SETTING, message)
+            let given = self.0.iter().any(|(setting, _)| setting.flag == flag);
+            let name = format!("{} '{}'", if given { flag } else { variable }, file.display());
+            let prepared = if is_pipe(file) { hold_pipe(&name, file) } else { prepare_file(file, given) };
+            prepared.map_err(|error| {
+                Failure::new(Failure::SETTING, format!("{name}: {error}; give a file that can be written"))
             })?;
         }
         Ok(())
     }
+}
+
+/// Whether two names are of one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let identity = |file: &Path| std::fs::metadata(file).map(|file| (file.dev(), file.ino(), file.is_file()));
+    match (identity(one), identity(other)) {
+        // What is no file, such as /dev/null, may well take both.
+        (Ok(this), Ok(that)) => this == that && (this.2 || is_pipe(one)),
+        _ => one == other,
+    }
+}
+
+fn prepare_file(file: &Path, empty: bool) -> std::io::Result<()> {
+    OpenOptions::new().create(true).write(true).append(!empty).truncate(empty).open(file).map(drop)
+}
+
+/// Whether a file is a pipe by its name (fifo(7)).
+fn is_pipe(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|file| file.file_type().is_fifo())
+}
+
+/// Opens a pipe for as long as this process lives: a reader that saw nobody write any more, before the host opens it, would
+/// take that for the end. Waits for the reader, and says so; a signal ends the wait and us.
+fn hold_pipe(name: &str, file: &Path) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    let held = options.write(true).custom_flags(libc::O_NONBLOCK).open(file);
+    let held = match held {
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
+            eprintln!("tubesock: {name}: waiting for who reads that pipe");
+            options.custom_flags(0).open(file)?
+        }
+        held => held?,
+    };
+    std::mem::forget(held);
+    Ok(())
 }
 
 fn flag(setting: &'static Setting) -> Arg {
@@ -115,7 +150,7 @@ mod tests {
         let config = flags.over(environment).expect("good values");
         assert_eq!(config.log, tubesock::config::LogLevel::Debug);
         assert_eq!(config.publish.iter().map(|p| p.port).collect::<Vec<_>>(), [2, 4]);
-        assert_eq!(config.capture, Some("/c".into()));
+        assert_eq!(config.capture, Some(Capture::File("/c".into())));
     }
 
     #[test]
@@ -128,7 +163,8 @@ mod tests {
     #[test]
     fn files_become_absolute() {
         let config = parse(&["--capture", "x.pcapng"]).over([]).expect("good values");
-        assert!(config.capture.is_some_and(|file| file.is_absolute() && file.ends_with("x.pcapng")));
+        let file = config.capture.as_ref().and_then(Capture::file).expect("a file");
+        assert!(file.is_absolute() && file.ends_with("x.pcapng"));
     }
 
     #[test]
@@ -145,7 +181,7 @@ mod tests {
         assert_eq!(config.trace, Some(tubesock::config::Trace::File("/t".into())));
         std::fs::remove_file(&file).expect("it is ours");
         let missing = parse(&["--config", name]).over([]).expect_err("it is gone");
-        assert!(missing.starts_with("TUBESOCK_CONFIG '") && missing.contains("No such file"), "{missing}");
+        assert!(missing.starts_with("--config '") && missing.contains("No such file"), "{missing}");
     }
 
     #[test]
