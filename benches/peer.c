@@ -1,7 +1,7 @@
 /*
  * Both ends of the bench: a plain program with BSD sockets, run with and without the preload.
  *
- *   peer server              listens on a free port of the loopback, prints it, serves one client after another
+ *   peer server ADDRESS      listens on a free port, prints it, serves one client after another
  *   peer latency HOST PORT COUNT      microseconds a round trip of 64 bytes takes
  *   peer up HOST PORT BYTES           gigabits a second, until the server has all
  *   peer down HOST PORT BYTES         gigabits a second
@@ -121,12 +121,12 @@ static void serve(int client)
         ;
 }
 
-static void server(void)
+static void server(const char *where)
 {
     int listener = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET};
     socklen_t length = sizeof address;
-    if (listener < 0 || bind(listener, (struct sockaddr *)&address, length) || listen(listener, 128) ||
+    if (listener < 0 || inet_pton(AF_INET, where, &address.sin_addr) != 1 || bind(listener, (struct sockaddr *)&address, length) || listen(listener, 128) ||
         getsockname(listener, (struct sockaddr *)&address, &length))
         die("listen");
     printf("%d\n", ntohs(address.sin_port));
@@ -198,8 +198,8 @@ static double connections(uint64_t count)
 
 int main(int argc, char **argv)
 {
-    if (argc == 2 && !strcmp(argv[1], "server"))
-        server();
+    if (argc == 3 && !strcmp(argv[1], "server"))
+        server(argv[2]);
     if (argc != 5)
         return 2;
     uint64_t count = strtoull(argv[4], NULL, 10);

@@ -6,10 +6,12 @@
 //! core and once on two. The last line is what the preload adds to the start of a program that opens no
 //! socket, and the bench fails when that is more than half a millisecond.
 
-use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+#[path = "support/peer.rs"]
+mod peer;
+
+use peer::{Peer, Server, figure, median, preload, preload_library};
+use std::path::Path;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 7;
@@ -33,9 +35,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let library = preload_library();
-    let directory = std::env::temp_dir().join(format!("tubesock-bench-{}", std::process::id()));
-    std::fs::create_dir(&directory).expect("the name has our process in it");
-    let peer = compile_peer(&directory);
+    let peer = Peer::compile();
     println!("| {:<46} | {:<9} | {:>9} | {:>9} | {:>5} |", "", "pinned to", "kernel", "tubesock", "ratio");
     println!(
         "|{}|{}|{}|{}|{}|",
@@ -49,14 +49,14 @@ fn main() -> ExitCode {
         if server_core != "0" && std::thread::available_parallelism().is_ok_and(|cores| cores.get() < 2) {
             continue;
         }
-        let server = Server::start(&peer, server_core);
+        let server = peer.serve("127.0.0.1", server_core);
         for (word, count, title) in MEASURES {
             let (kernel, ours) =
                 alternate(|library| client(&peer, client_core, &server, word, count, library), &library);
             println!("| {title:<46} | {place:<9} | {kernel:>9.2} | {ours:>9.2} | {:>5.2} |", ours / kernel);
         }
     }
-    let _left_behind = std::fs::remove_dir_all(&directory);
+    drop(peer);
     start_of_a_program(&library)
 }
 
@@ -66,21 +66,15 @@ fn alternate(mut measure: impl FnMut(Option<&Path>) -> f64, library: &Path) -> (
     (median(kernel), median(ours))
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn client(peer: &Path, core: &str, server: &Server, word: &str, count: &str, library: Option<&Path>) -> f64 {
+fn client(peer: &Peer, core: &str, server: &Server, word: &str, count: &str, library: Option<&Path>) -> f64 {
     let host = if library.is_some() { "10.0.2.2" } else { "127.0.0.1" };
     let mut command = Command::new("taskset");
     command.args(["-c", core, "env"]);
     if let Some(library) = library {
         command.arg(preload(library));
     }
-    let output = command.arg(peer).args([word, host, &server.port, count]).output().expect("taskset starts");
-    assert!(output.status.success(), "{word}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().parse().expect("the client prints a number")
+    command.arg(&peer.binary).args([word, host, &server.port, count]);
+    figure(command)
 }
 
 fn start_of_a_program(library: &Path) -> ExitCode {
@@ -101,56 +95,4 @@ fn start_of_a_program(library: &Path) -> ExitCode {
         LIMIT.as_micros()
     );
     if preloaded - plain > LIMIT.as_secs_f64() * 1e6 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-}
-
-/// The server, on the kernel's stack for both.
-struct Server {
-    child: Child,
-    port: String,
-}
-
-impl Server {
-    fn start(peer: &Path, core: &str) -> Server {
-        let mut child = Command::new("taskset")
-            .args(["-c", core])
-            .arg(peer)
-            .arg("server")
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("taskset starts");
-        let mut port = String::new();
-        let output = child.stdout.take().expect("standard output is a pipe");
-        BufReader::new(output).read_line(&mut port).expect("the server prints its port");
-        Server { child, port: port.trim().to_owned() }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _status = self.child.wait();
-    }
-}
-
-fn compile_peer(directory: &Path) -> PathBuf {
-    let binary = directory.join("peer");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peer.c");
-    let status = Command::new("cc")
-        .args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"])
-        .arg(&binary)
-        .arg(source)
-        .status();
-    assert!(status.expect("cc starts").success(), "benches/peer.c does not compile");
-    binary
-}
-
-fn preload(library: &Path) -> OsString {
-    let mut assignment = OsString::from("LD_PRELOAD=");
-    assignment.push(library);
-    assignment
-}
-
-/// Cargo puts the library beside this bench, because the package has it as a development dependency.
-fn preload_library() -> PathBuf {
-    std::env::current_exe().expect("a bench knows its own file").with_file_name("libtubesock_preload.so")
 }
