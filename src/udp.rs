@@ -24,9 +24,6 @@ pub struct Arrived {
 pub fn parse(packet: &[u8], header: &Header, verify: bool) -> Result<Arrived, Fault> {
     let bytes = packet.get(header.payload.clone()).ok_or(Fault::Malformed)?;
     let udp = UdpPacket::new_checked(bytes).map_err(|_| Fault::Malformed)?;
-    if udp.dst_port() == 0 {
-        return Err(Fault::Malformed);
-    }
     let length = usize::from(udp.len());
     // A checksum of 0 is none; IPv6 allows that for tunnels only (RFC 8200 8.1).
     let checked = udp.checksum() != 0 || header.source.is_ipv6();

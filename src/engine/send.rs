@@ -257,12 +257,11 @@ impl Engine {
             Some(SocketAddr::V6(to)) if datagrams.is_echo() && to.ip().to_ipv4_mapped().is_some() => {
                 return Err(Error::InvalidArgument);
             }
+            Some(to) if to.port() == 0 && !datagrams.is_echo() => return Err(Error::InvalidArgument),
             Some(to) => socket.wire_address(to)?,
+            // Who is connected to port 0 sends there, and hears that nobody is (udp_sendmsg).
             None => socket.peer().ok_or(Error::DestinationRequired)?,
         };
-        if remote.port() == 0 && !datagrams.is_echo() {
-            return Err(Error::InvalidArgument);
-        }
         if remote.ip().is_unspecified() {
             remote.set_ip(loopback(remote.ip()));
         }

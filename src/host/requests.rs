@@ -290,7 +290,9 @@ impl Inner {
     pub fn peer(&mut self, id: SocketId) -> Result<SocketAddr> {
         let peer = match &self.socket(id)?.role {
             Role::Stream(stream) if stream.is_connecting() => None,
-            Role::Stream(_) | Role::Datagram(_) => self.engine.peer(id),
+            Role::Stream(_) => self.engine.peer(id),
+            // inet_getname
+            Role::Datagram(_) => self.engine.peer(id).filter(|peer| peer.port() != 0),
             // Shut down both ways, and still there for the peer.
             Role::Ended(_) => self.engine.peer_of_released(id),
             Role::Idle | Role::Listener(_) => None,

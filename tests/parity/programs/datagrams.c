@@ -385,6 +385,31 @@ static void gathered(void)
     fact("second", "%.3s", b);
 }
 
+/* Port 0 is nobody's; but a socket can be connected to it, and learns when it sends. */
+static void connected_to_port_0(int family)
+{
+    union address nobody = loopback(family, 0);
+    int fd = bound_to(family, SOCK_DGRAM, loopback(family, 0));
+    char bytes[8];
+
+    fact("connect", "%s", outcome(connect(fd, &nobody.any, length_of(&nobody))));
+    fact("peer", "%s", peer_name(fd));
+    fact("send", "%s", outcome(send(fd, "nobody", 6, 0)));
+    fact("an error shows", "%d", await(fd, POLLERR));
+    fact("recv", "%s", received(bytes, recv(fd, bytes, sizeof bytes, MSG_DONTWAIT)));
+    fact("sendto", "%s", outcome(sendto(fd, "nobody", 6, 0, &nobody.any, length_of(&nobody))));
+}
+
+static void connected_to_port_0_v4(void)
+{
+    connected_to_port_0(AF_INET);
+}
+
+static void connected_to_port_0_v6(void)
+{
+    connected_to_port_0(AF_INET6);
+}
+
 /* A datagram to a socket that is bound to the wildcard leaves from the address it went to. */
 static void wildcard_answers(void)
 {
@@ -425,6 +450,8 @@ const struct parity_case cases[] = {
     {"overrun", overrun},
     {"order", order},
     {"gathered", gathered},
+    {"connected_to_port_0_v4", connected_to_port_0_v4},
+    {"connected_to_port_0_v6", connected_to_port_0_v6},
     {"wildcard_answers", wildcard_answers},
     {NULL, NULL},
 };
