@@ -8,6 +8,8 @@ use super::name::{Name, Role, Token};
 use crate::engine::{Engine, SocketId};
 use crate::sys::descriptors::{Internal, Owned, internal};
 use crate::sys::{unix, unix_diag};
+use crate::time::Instant;
+use core::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, SocketType};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,12 +29,17 @@ pub struct Listener {
     /// At most so many wait in the near end's queue.
     offered: u32,
     waiting: Option<SocketId>,
+    /// When the near end last took a connection.
+    seen: Option<Instant>,
 }
+
+/// So long after that it is not asked whether the near end is still there.
+const FRESH: Duration = Duration::from_millis(1);
 
 impl Listener {
     /// Of the near end bound to `name`.
     pub fn new(name: Vec<u8>, inode: u32, backlog: u32) -> Listener {
-        Listener { name, inode, backlog, offered: 0, waiting: None }
+        Listener { name, inode, backlog, offered: 0, waiting: None, seen: None }
     }
 
     /// listen(2) again.
@@ -56,6 +63,11 @@ impl Listener {
         self.offered <= self.backlog
     }
 
+    /// Whether the near end was there a moment ago.
+    pub fn was_seen(&self, now: Instant) -> bool {
+        self.seen.is_some_and(|seen| now <= seen + FRESH)
+    }
+
     /// The connection that the backlog refused.
     pub fn waiting(&self) -> Option<SocketId> {
         self.waiting
@@ -68,7 +80,13 @@ impl Listener {
 
     /// Connects a far end for `connection` to the near end. EAGAIN: the backlog is full, and the connection waits.
     /// ECONNREFUSED: the near end is gone.
-    pub fn offer(&mut self, connection: SocketId, token: Token, engine: &Engine) -> Result<Internal, Errno> {
+    pub fn offer(
+        &mut self,
+        connection: SocketId,
+        token: Token,
+        engine: &Engine,
+        now: Instant,
+    ) -> Result<Internal, Errno> {
         let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let role = Role::Accepted {
             local: engine.local(connection).unwrap_or(nobody),
@@ -76,7 +94,10 @@ impl Listener {
         };
         let far = self.far_end(&Name { token, role, id: connection });
         match far {
-            Ok(_) => self.offered += 1,
+            Ok(_) => {
+                self.offered += 1;
+                self.seen = Some(now);
+            }
             Err(Errno::CONNREFUSED | Errno::NOENT) => {}
             Err(_) => self.waiting = Some(connection),
         }

@@ -29,6 +29,7 @@ use crate::observe::log;
 use crate::sys::descriptors::{Internal, Owned, internal};
 use crate::sys::{self, unix};
 use crate::time::Instant;
+use core::cell::RefCell;
 use core::time::Duration;
 use datagram::{Datagram, LARGEST};
 use listener::Listener;
@@ -143,6 +144,7 @@ pub struct Bridge {
     stalled: Vec<SocketId>,
     /// Who waits for the end of a connection that was closed.
     waiters: HashMap<SocketId, Owned>,
+    probes: Probes,
 }
 
 impl Bridge {
@@ -163,6 +165,7 @@ impl Bridge {
             lingering: Vec::new(),
             stalled: Vec::new(),
             waiters: HashMap::new(),
+            probes: Probes::default(),
         })
     }
 
@@ -341,7 +344,11 @@ impl Bridge {
 
     /// Hands the accept queue of the engine's listener to the near end's backlog, and has it answer who waits.
     fn accept(&mut self, id: SocketId, engine: &mut Engine, now: Instant) {
-        if engine.requests_wait(id) && self.sockets.get(&id).is_some_and(|socket| self.is_gone(id, socket)) {
+        let is_gone = |socket: &Socket| match &socket.role {
+            Role::Listener(listener) if listener.was_seen(now) => false,
+            _ => self.is_gone(id, socket),
+        };
+        if engine.requests_wait(id) && self.sockets.get(&id).is_some_and(is_gone) {
             return self.close(id, engine, now);
         }
         loop {
@@ -358,7 +365,7 @@ impl Bridge {
             };
             // A connection has none (inet_csk_clone_lock).
             let (domain, options) = (*domain, Options { defer_accept: Duration::ZERO, ..*options });
-            match listener.offer(connection, self.token, engine) {
+            match listener.offer(connection, self.token, engine, now) {
                 Ok(far) => {
                     let room = listener.has_room();
                     if self.interest.add(&far, connection.0, EventFlags::empty()).is_err() {
@@ -452,8 +459,7 @@ impl Bridge {
             (_, Kind::Stream) => SocketType::STREAM,
             (_, Kind::Datagram | Kind::Lite | Kind::Echo) => SocketType::DGRAM,
         };
-        let name = self.near_name(id, socket.domain, socket.kind);
-        unix::socket(kind, SocketFlags::CLOEXEC).and_then(|probe| unix::bind(&probe, &name)).is_ok()
+        self.probes.is_free(kind, &self.near_name(id, socket.domain, socket.kind))
     }
 
     /// Closes one socket if it has no far end and its near end has gone.
@@ -536,6 +542,28 @@ impl Bridge {
 
     fn near_name(&self, id: SocketId, domain: Domain, kind: Kind) -> Vec<u8> {
         Name { token: self.token, role: NameRole::Near(domain, kind), id }.encode()
+    }
+}
+
+/// Sockets that ask after names by taking them. One that could not goes on to ask after others: a listener is asked after
+/// for each connection.
+#[derive(Debug, Default)]
+struct Probes {
+    stream: RefCell<Option<Internal>>,
+    datagram: RefCell<Option<Internal>>,
+}
+
+impl Probes {
+    /// Whether no socket of this kind has the name.
+    fn is_free(&self, kind: SocketType, name: &[u8]) -> bool {
+        let place = if kind == SocketType::STREAM { &self.stream } else { &self.datagram };
+        let made = || unix::socket(kind, SocketFlags::CLOEXEC).ok().map(internal);
+        let Some(probe) = place.take().or_else(made) else { return false };
+        let free = unix::bind(&probe, name).is_ok();
+        if !free {
+            place.replace(Some(probe));
+        }
+        free
     }
 }
 

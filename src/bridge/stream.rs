@@ -18,7 +18,6 @@ use crate::sys::descriptors::Internal;
 use crate::sys::unix;
 use crate::time::Instant;
 use rustix::event::epoll::EventFlags;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 /// A far end and what is known of its near end.
@@ -282,9 +281,7 @@ impl Stream {
 
     /// Whether nobody holds the near end any more, or it is shut both ways.
     pub fn polls_hang_up(&self) -> bool {
-        let mut fds = [PollFd::new(&self.far, PollFlags::empty())];
-        let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
-        fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+        unix::hangs_up(&self.far)
     }
 
     /// Registers the interest that fits.

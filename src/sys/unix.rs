@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::sys::descriptors::{Internal, Owned, internal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -240,6 +241,13 @@ pub fn is_at_mark(fd: impl AsFd) -> bool {
 pub fn shutdown_write(fd: impl AsFd) {
     // Fails only when the other end is gone, which the next event reports.
     let _ = rustix::net::shutdown(fd, Shutdown::Write);
+}
+
+/// Whether the other end has gone, both directions are shut, or an error waits (POLLHUP, POLLERR).
+pub fn hangs_up(fd: impl AsFd) -> bool {
+    let mut fds = [PollFd::new(&fd, PollFlags::empty())];
+    let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 /// Whether the other end has something of ours that it has not read (SIOCOUTQ).
