@@ -110,7 +110,7 @@ impl Engine {
         let socket = self.sockets.find_mut(id).expect("found above");
         let bound = socket.bound.expect("bound above");
         let claim = socket.claim(bound.address);
-        if self.stream_ports.listened(bound.port, &claim) {
+        if self.stream_ports.conflicts(bound.port, &claim) {
             return Err(Error::AddressInUse);
         }
         self.stream_ports.set_listening(socket.bound, id);

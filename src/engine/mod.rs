@@ -332,6 +332,20 @@ impl Engine {
         Ok(())
     }
 
+    /// Binds a stream where the one was bound whose place it takes. A port that was asked for would still be that one's, whatever
+    /// else uses it; port 0 is one that bind(2) chose and that was given back, for connect or listen to choose anew
+    /// (inet_put_port).
+    pub fn bind_in_place(&mut self, id: SocketId, address: SocketAddr) -> Result<()> {
+        let socket = self.sockets.find_mut(id).ok_or(Error::BadDescriptor)?;
+        let wanted = socket.wire_address(address)?;
+        let address = (!wanted.ip().is_unspecified()).then_some(wanted.ip());
+        socket.bound = Some(socket::Bound { address, port: wanted.port() });
+        if wanted.port() != 0 {
+            self.stream_ports.bind(wanted.port(), socket.claim(address));
+        }
+        Ok(())
+    }
+
     fn can_bind(&self, address: IpAddr) -> bool {
         self.is_local(address)
             || (self.settings.any_address && crate::ip::is_unicast(address))

@@ -155,18 +155,11 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// Whether `claim` may not have `port`.
+    /// Whether `claim` may not have `port`, because of others.
     pub(super) fn conflicts(&self, port: u16, claim: &Claim) -> bool {
         self.ports.get(&port).is_some_and(|port| {
-            port.claims.iter().any(|other| claim.conflicts(other))
+            port.claims.iter().any(|other| other.id != claim.id && claim.conflicts(other))
                 || port.uses.any(|address, reuse| claim.covers(address) && !claim.reuse.agrees(reuse))
-        })
-    }
-
-    /// Whether somebody else listens where `claim` is, and does not share.
-    pub(super) fn listened(&self, port: u16, claim: &Claim) -> bool {
-        self.ports.get(&port).is_some_and(|port| {
-            port.claims.iter().any(|other| other.id != claim.id && other.listening && claim.conflicts(other))
         })
     }
 

@@ -197,21 +197,14 @@ impl Inner {
         let made = self.apply(id, &options);
         let made = made.and_then(|()| ip_options::apply(self, id, Domain::V4));
         let made = made.and_then(|()| ip_options::apply(self, id, Domain::V6));
-        let made =
-            made.and_then(|()| bound.map_or(Ok(()), |bound| self.bind_again(id, bound, options.port_later)));
+        let made = made.and_then(|()| bound.map_or(Ok(()), |bound| self.engine.bind_in_place(id, bound)));
         if let Err(error) = made {
             self.bridge.close(id, &mut self.engine, sys::now());
             return Err(error);
         }
-        self.socket(id)?.last_port = last_port;
+        let socket = self.socket(id)?;
+        (socket.bound, socket.last_port) = (bound, last_port);
         Ok(near)
-    }
-
-    /// Binds as `bound` was asked for before. A port that bind(2) chose is given back, and shown all the same (inet_put_port).
-    fn bind_again(&mut self, id: SocketId, bound: SocketAddr, port_later: bool) -> Result<()> {
-        self.engine.set_option(id, SocketOption::PortLater(true), sys::now())?;
-        self.bind(id, bound)?;
-        self.engine.set_option(id, SocketOption::PortLater(port_later), sys::now())
     }
 
     /// Tells the engine the options that it acts on.

@@ -76,6 +76,45 @@ static void listener_shut_down(void)
     view("listening again", fd);
 }
 
+/* A port that the program named stays its own: what was accepted there and lives keeps it from listening again, and no more. */
+static void listener_of_a_port_shut_down(void)
+{
+    int fd = bound_to(AF_INET, SOCK_STREAM, loopback(AF_INET, free_port(AF_INET, SOCK_STREAM)));
+    int elsewhere = listener(AF_INET, 4);
+    union address there = loopback(AF_INET, port_of(elsewhere)), address;
+    in_port_t port = port_of(fd);
+    int other = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
+    int client, accepted;
+
+    MUST(listen(fd, 4));
+    client = connected_to(fd);
+    accepted = next_accepted(fd);
+    fact("shutdown", "%s", outcome(shutdown(fd, SHUT_RDWR)));
+    view("shut down", fd);
+    names("shut down", fd);
+    fact("the same port", "%d", port_of(fd) == port);
+    fact("listen again", "%s", outcome(listen(fd, 4)));
+    set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    fact("listen, sharing", "%s", outcome(listen(fd, 4)));
+    names("not listening", fd);
+    address = loopback(AF_INET, port);
+    fact("bind again", "%s", outcome(bind(fd, &address.any, length_of(&address))));
+    fact("bind another", "%s", outcome(bind(other, &address.any, length_of(&address))));
+    reset_on_close(client);
+    MUST(close(client));
+    await(accepted, POLLHUP);
+    MUST(close(accepted));
+    fact("bind another, alone", "%s", outcome(bind(other, &address.any, length_of(&address))));
+    fact("listen, alone", "%s", outcome(listen(fd, 4)));
+    fact("the same port again", "%d", port_of(fd) == port);
+    client = connected_to(fd);
+    accepted = next_accepted(fd);
+    fact("shutdown again", "%s", outcome(shutdown(fd, SHUT_RD)));
+    fact("connect", "%s", outcome(connect(fd, &there.any, length_of(&there))));
+    names("connected", fd);
+    fact("from the same port", "%d", port_of(fd) == port);
+}
+
 static void listener_closed(void)
 {
     int fd = listener(AF_INET, 4);
@@ -369,6 +408,7 @@ const struct parity_case cases[] = {
     {"fresh", fresh},
     {"listening", listening},
     {"listener_shut_down", listener_shut_down},
+    {"listener_of_a_port_shut_down", listener_of_a_port_shut_down},
     {"listener_closed", listener_closed},
     {"connecting", connecting},
     {"refused", refused},
