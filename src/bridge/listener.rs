@@ -84,6 +84,7 @@ impl Listener {
         &mut self,
         connection: SocketId,
         token: Token,
+        salt: u64,
         engine: &Engine,
         now: Instant,
     ) -> Result<Internal, Errno> {
@@ -92,7 +93,7 @@ impl Listener {
             local: engine.local(connection).unwrap_or(nobody),
             peer: engine.peer(connection).unwrap_or(nobody),
         };
-        let far = self.far_end(&Name { token, role, id: connection });
+        let far = self.far_end(&Name { token, role, id: connection, salt });
         match far {
             Ok(_) => {
                 self.offered += 1;
@@ -110,6 +111,10 @@ impl Listener {
         let far = unix::socket(SocketType::STREAM, flags).map_err(errno)?;
         unix::bind(&far, &name.encode()).map_err(errno)?;
         unix::connect(&far, &self.name)?;
-        Ok(far)
+        // Whoever took the name of a near end that has gone was not made to listen by this process.
+        match unix::peer(&far) {
+            Some(listening) if listening.is_this_process() => Ok(far),
+            _ => Err(Errno::CONNREFUSED),
+        }
     }
 }

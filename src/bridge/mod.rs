@@ -33,13 +33,14 @@ use core::cell::RefCell;
 use core::time::Duration;
 use datagram::{Datagram, LARGEST};
 use listener::Listener;
-use name::{Name, Role as NameRole, Token};
+use name::{Identity, Name, Role as NameRole, Token};
 use options::Options;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, SocketType};
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use stream::Stream;
 
@@ -53,6 +54,8 @@ pub struct Socket {
     pub domain: Domain,
     /// Stream or datagram.
     pub kind: Kind,
+    /// The cookie of its near end; None of one that came out of a listener, which the kernel made.
+    pub near: Option<u64>,
     /// What setsockopt set.
     pub options: Options,
     /// Where bind put it, for a stream whose first connect fails.
@@ -67,7 +70,7 @@ pub struct Socket {
 
 impl Socket {
     fn new(domain: Domain, kind: Kind, options: Options, role: Role) -> Socket {
-        Socket { domain, kind, options, bound: None, last_port: 0, error: None, role }
+        Socket { domain, kind, near: None, options, bound: None, last_port: 0, error: None, role }
     }
 }
 
@@ -127,6 +130,10 @@ impl Interest {
 #[derive(Debug)]
 pub struct Bridge {
     token: Token,
+    /// Makes names that nobody foresees.
+    salts: RandomState,
+    /// The users that this process was when it made far ends for listeners.
+    users: Vec<u32>,
     interest: Interest,
     sockets: HashMap<SocketId, Socket>,
     /// How many of them are streams, or were: their near ends need no asking after.
@@ -155,6 +162,8 @@ impl Bridge {
         let filler = vec![0; unix::send_buffer(&any)? / 4 + 1];
         Ok(Bridge {
             token,
+            salts: RandomState::new(),
+            users: Vec::new(),
             interest: Interest(internal(epoll::create(epoll::CreateFlags::CLOEXEC)?)),
             sockets: HashMap::new(),
             watched: 0,
@@ -179,6 +188,20 @@ impl Bridge {
         self.sockets.get_mut(&id)
     }
 
+    /// Whether a near end is that of the socket which its name tells: then whoever shows it holds the socket. A name proves
+    /// nothing. The kernel's cookie does; and of what came out of a listener, who made the end at the other side, and so named it.
+    pub fn is_true(&self, identity: &Identity) -> bool {
+        let near = identity.near();
+        if identity.accepted.is_some() {
+            // Another process may have had the number of this one before it, but not its user.
+            return unix::peer(near)
+                .is_some_and(|maker| maker.is_this_process() && self.users.contains(&maker.user));
+        }
+        let known = self.sockets.get(&identity.id).map(|socket| socket.near);
+        // Of one that is forgotten nothing can be asked.
+        known.is_none_or(|cookie| cookie.is_some() && unix::cookie(near).ok() == cookie)
+    }
+
     /// A near end for `id`, as socket(2) makes it, and its socket.
     pub fn open(
         &mut self,
@@ -201,7 +224,8 @@ impl Bridge {
                 (near, Role::Datagram(datagram))
             }
         };
-        self.sockets.insert(id, Socket::new(domain, kind, options, role));
+        let cookie = unix::cookie(&near)?;
+        self.sockets.insert(id, Socket { near: Some(cookie), ..Socket::new(domain, kind, options, role) });
         Ok(near)
     }
 
@@ -224,13 +248,13 @@ impl Bridge {
     fn meet(&mut self, id: SocketId, near: BorrowedFd<'_>) -> Result<Internal> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let rendezvous = unix::socket(SocketType::STREAM, flags)?;
-        let name = Name { token: sys::entropy(), role: NameRole::Rendezvous, id }.encode();
+        let name = Name { token: sys::entropy(), role: NameRole::Rendezvous, id, salt: 0 }.encode();
         unix::bind(&rendezvous, &name)?;
         unix::listen(&rendezvous, 1)?;
         unix::connect_at_once(near, &name)?;
         let far = unix::accept(&rendezvous).map_err(Error::from)?;
         match unix::peer_name(&far, Name::decode) {
-            Some(Name { token, role: NameRole::Near(_, Kind::Stream), id: met })
+            Some(Name { token, role: NameRole::Near(_, Kind::Stream), id: met, .. })
                 if token == self.token && met == id =>
             {
                 Ok(internal(far))
@@ -363,9 +387,13 @@ impl Bridge {
                 }
                 return;
             };
+            let user = sys::user_id();
+            if !self.users.contains(&user) {
+                self.users.push(user);
+            }
             // A connection has none (inet_csk_clone_lock).
             let (domain, options) = (*domain, Options { defer_accept: Duration::ZERO, ..*options });
-            match listener.offer(connection, self.token, engine, now) {
+            match listener.offer(connection, self.token, self.salts.hash_one(connection), engine, now) {
                 Ok(far) => {
                     let room = listener.has_room();
                     if self.interest.add(&far, connection.0, EventFlags::empty()).is_err() {
@@ -473,11 +501,11 @@ impl Bridge {
     /// still answers.
     pub fn end(&mut self, id: SocketId, engine: &mut Engine, now: Instant) {
         let local = engine.local(id);
-        let Some(Socket { domain, options, bound, .. }) = self.sockets.get(&id) else { return };
-        let (domain, options, bound) = (*domain, *options, *bound);
+        let Some(Socket { domain, near, options, bound, .. }) = self.sockets.get(&id) else { return };
+        let (domain, near, options, bound) = (*domain, *near, *options, *bound);
         self.close(id, engine, now);
         let role = Role::Ended(Ended { error: None, unconnected: true, local });
-        self.sockets.insert(id, Socket { bound, ..Socket::new(domain, Kind::Stream, options, role) });
+        self.sockets.insert(id, Socket { near, bound, ..Socket::new(domain, Kind::Stream, options, role) });
         self.watched += 1;
         self.remember(id);
     }
@@ -541,7 +569,8 @@ impl Bridge {
     }
 
     fn near_name(&self, id: SocketId, domain: Domain, kind: Kind) -> Vec<u8> {
-        Name { token: self.token, role: NameRole::Near(domain, kind), id }.encode()
+        let salt = self.salts.hash_one(id);
+        Name { token: self.token, role: NameRole::Near(domain, kind), id, salt }.encode()
     }
 }
 

@@ -2,7 +2,7 @@
 //! the kernel keeps them with the open file through dup, fork, exec and SCM_RIGHTS, and answers in about 0.1 µs.
 //!
 //! ```text
-//!   "tubesock" token(16) role(1) id(8) [local(18) peer(18)]
+//!   "tubesock" token(16) role(1) id(8) salt(8) [local(18) peer(18)]
 //!   near end, stream     's'  the id of the engine's socket; 'S' of AF_INET6
 //!   near end, datagram   'd'  likewise; 'D' of AF_INET6
 //!   near end, UDP-Lite   'l'  likewise; 'L' of AF_INET6
@@ -15,7 +15,8 @@
 //!
 //! A near end that `accept` returned bears its listener's name; its peer's name, role 'a', says which it is.
 //! The abstract namespace lets anyone connect, so names prove nothing: an accepted end is believed only when the
-//! kernel says that the process which made it is the one that listens (`SO_PEERCRED`). What is left to a stranger of
+//! kernel says that the process which made it is the one that listens (`SO_PEERCRED`), and `Bridge::is_true` says what the host
+//! believes. Nobody can take a name before its time, for nobody foresees the salt. What is left to a stranger of
 //! the same network namespace is to fill a listener's backlog until the program's next `accept`.
 
 use crate::engine::{Domain, Kind, SocketId};
@@ -24,7 +25,7 @@ use rustix::fd::{AsFd, BorrowedFd, RawFd};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 const PREFIX: &[u8; 8] = b"tubesock";
-const SHORT: usize = PREFIX.len() + 16 + 1 + 8;
+const SHORT: usize = PREFIX.len() + 16 + 1 + 8 + 8;
 const LONG: usize = SHORT + 2 * 18;
 
 /// Which host: 128 random bits.
@@ -57,6 +58,8 @@ pub struct Name {
     pub role: Role,
     /// The engine's socket.
     pub id: SocketId,
+    /// What cannot be foreseen of it, and tells nothing; zero where the token is for this one name, or known to whoever looks.
+    pub salt: u64,
 }
 
 impl Name {
@@ -79,6 +82,7 @@ impl Name {
             Role::Accepted { .. } => b'a',
         });
         bytes.extend_from_slice(&self.id.0.to_le_bytes());
+        bytes.extend_from_slice(&self.salt.to_le_bytes());
         if let Role::Accepted { local, peer } = self.role {
             bytes.extend_from_slice(&encode_address(local));
             bytes.extend_from_slice(&encode_address(peer));
@@ -92,6 +96,7 @@ impl Name {
         let (token, rest) = rest.split_first_chunk::<16>()?;
         let (&role, rest) = rest.split_first()?;
         let (id, rest) = rest.split_first_chunk::<8>()?;
+        let (salt, rest) = rest.split_first_chunk::<8>()?;
         let role = match (role, rest.len()) {
             (b'h', 0) => Role::Rendezvous,
             (b'c', 0) => Role::Control,
@@ -109,7 +114,8 @@ impl Name {
             },
             _ => return None,
         };
-        Some(Name { token: *token, role, id: SocketId(u64::from_le_bytes(*id)) })
+        let (id, salt) = (SocketId(u64::from_le_bytes(*id)), u64::from_le_bytes(*salt));
+        Some(Name { token: *token, role, id, salt })
     }
 }
 
@@ -216,11 +222,12 @@ mod tests {
                     local: local.parse().expect("valid"),
                     peer: peer.parse().expect("valid"),
                 };
-                let name = Name { token: [7; 16], role, id: SocketId(u64::MAX - 3) };
+                let name = Name { token: [7; 16], role, id: SocketId(u64::MAX - 3), salt: 1 << 63 };
                 assert_eq!(Name::decode(&name.encode()), Some(name), "{local} {peer}");
             }
         }
-        let name = Name { token: [9; 16], role: Role::Near(Domain::V6, Kind::Stream), id: SocketId(1) };
+        let role = Role::Near(Domain::V6, Kind::Stream);
+        let name = Name { token: [9; 16], role, id: SocketId(1), salt: 2 };
         assert_eq!(Name::decode(&name.encode()), Some(name));
         assert_eq!(Name::decode(&name.encode()[..20]), None);
         assert_eq!(Name::decode(b"something else"), None);

@@ -259,9 +259,7 @@ pub fn can_accept(identity: &Identity) -> Result<()> {
 /// the name. The kernel knows who made either end.
 pub fn accepted(host: Option<Peer>, listener: &Identity, identity: &Identity) -> Option<SocketAddr> {
     let (_, peer) = identity.accepted?;
-    if host.is_none() || unix::peer(identity.near()) != host {
-        return None;
-    }
+    unix::peer(identity.near()).filter(|maker| host.is_some_and(|host| host.is_same(maker)))?;
     if !host::is_elsewhere(listener) {
         // A host elsewhere looks by itself from time to time: it is not worth a message for each.
         let _ = demand(listener, "accept", Request::Accepted);

@@ -10,15 +10,17 @@
 //! * A request is one datagram, with the socket that the answer goes to. So nothing is kept between two requests, in
 //!   neither process: nothing goes stale by fork, vfork, exec or dup, two threads need no lock, and whoever waits sees
 //!   the end of the host as the end of its own socket.
-//! * Who holds a near end may ask about its socket: it goes with the request, and the kernel says which it is. A
-//!   socket is opened for whoever knows the secret; the table is shown to the user of the host, and to root.
+//! * Who holds a near end may ask about its socket: it goes with the request, and the kernel says which it is. Its name, which
+//!   anybody can read (sock_diag(7)) and bear, tells of which socket, and is believed where the kernel vouches for the end itself
+//!   (`Bridge::is_true`): dup, fork, exec and SCM_RIGHTS pass the right on, and nothing else does.
+//! * A socket is opened for whoever knows the secret; the table is shown to the user of the host, and to root.
 //! * A host that is shared (`tubesock host`) has a second control socket, with a path. Who may write to that file may open
 //!   sockets without the secret, from other network namespaces too.
 //! * The name of the socket has the token of the host, which every near end bears: holding one is enough to find the
 //!   host. Anybody in the network namespace can send to it; what does not decode, or has no right, is dropped.
 //!
-//! Limits: the descriptors of a request take the lowest free numbers of the host's process for a moment. The kernel says what name a
-//! near end bears, and a process of the same network namespace that reads the names (sock_diag(7)) can bind one like it.
+//! Limits: the descriptors of a request take the lowest free numbers of the host's process for a moment. A stranger can have a
+//! socket looked at that may be closed (`Message::Closed`), and be told when a connection's last byte is delivered.
 
 use super::inner::ENTRANCE;
 use super::request::{Answer, Answered, Request};
@@ -123,7 +125,7 @@ impl Control {
 
 /// The abstract name of the control socket of a host.
 pub(super) fn control_name(token: Token) -> Vec<u8> {
-    Name { token, role: Role::Control, id: SocketId(0) }.encode()
+    Name { token, role: Role::Control, id: SocketId(0), salt: 0 }.encode()
 }
 
 /// A message that arrived.

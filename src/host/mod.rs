@@ -247,8 +247,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whether a user may look into the host of this process: its own, or root.
 fn is_owner(user: Option<u32>) -> bool {
-    let owner = rustix::process::geteuid().as_raw();
-    user.is_some_and(|user| user == 0 || user == owner)
+    user.is_some_and(|user| user == 0 || user == sys::user_id())
 }
 
 /// Counts a datagram socket.

@@ -102,10 +102,15 @@ pub enum Answer {
 pub type Answered = (Answer, Option<Owned>);
 
 impl Inner {
-    /// Does what was asked for the socket of a near end that is open in this process.
+    /// Does what was asked for the socket of a near end that is open in this process. EBADF for one that is not what its name
+    /// tells.
     pub fn perform(&mut self, identity: &Identity, request: Request, bytes: &[u8]) -> Result<Answered> {
         if self.broken {
             return Err(Error::Broken);
+        }
+        if !self.bridge.is_true(identity) {
+            // Closed by another thread meanwhile; or a stranger's, with a name like one of ours.
+            return Err(Error::BadDescriptor);
         }
         let id = identity.id;
         self.forward(id);

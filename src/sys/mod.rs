@@ -59,6 +59,11 @@ pub fn process_id() -> u32 {
     rustix::process::getpid().as_raw_nonzero().get().unsigned_abs()
 }
 
+/// The effective user of this process.
+pub fn user_id() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// The file name of this process's executable, for a person to read.
 pub fn program_name() -> String {
     let path = rustix::fs::readlink("/proc/self/exe", Vec::new()).unwrap_or_default();

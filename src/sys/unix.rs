@@ -1,6 +1,7 @@
 //! AF_UNIX sockets in the abstract namespace: what near ends, far ends and listeners of a host are made of.
 
 use crate::error::Result;
+use crate::sys;
 use crate::sys::descriptors::{Internal, Owned, internal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -168,12 +169,28 @@ pub fn peer_name<T>(fd: impl AsFd, look: impl FnOnce(&[u8]) -> Option<T>) -> Opt
 }
 
 /// A process as the kernel names it to another one (SO_PEERCRED).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Peer {
     /// None for a process that this one's pid namespace does not show: then its user and group have to do.
     pub process: Option<u32>,
-    user: u32,
+    /// Its effective user then.
+    pub user: u32,
     group: u32,
+}
+
+impl Peer {
+    /// Whether the two are one process: by its number where it has one, for a process may become another user.
+    pub fn is_same(&self, other: &Peer) -> bool {
+        match (self.process, other.process) {
+            (None, None) => (self.user, self.group) == (other.user, other.group),
+            (one, other) => one == other,
+        }
+    }
+
+    /// Whether it is this one, or one that had its number before.
+    pub fn is_this_process(&self) -> bool {
+        self.process == Some(sys::process_id())
+    }
 }
 
 /// The process at the other end, as the kernel recorded it when they connected; of a listener, the one that made it
@@ -303,6 +320,11 @@ fn set_option(fd: impl AsFd, name: i32, mut value: [u8; 16]) {
     let _: i32 = unsafe {
         crate::system_call!(SYS_setsockopt, fd, libc::SOL_SOCKET, name, value.as_ptr(), value.len())
     };
+}
+
+/// What the kernel knows a socket by, and never another, in whatever network namespace (SO_COOKIE; Linux 5.4).
+pub fn cookie(fd: impl AsFd) -> Result<u64> {
+    Ok(sockopt::socket_cookie(fd)?)
 }
 
 /// What sock_diag(7) knows a socket by.

@@ -4,7 +4,7 @@ use crate::support::PYTHON;
 use crate::support::capture::Capture;
 use crate::support::command::Program;
 use crate::support::http::HttpServer;
-use crate::support::network::{Directory, free_port, ordinary_user};
+use crate::support::network::{Directory, free_port, in_namespace, ordinary_user};
 use crate::support::stack::Stack;
 
 /// Runs `program` on a copy of the binaries that the user can read, both ways.
@@ -53,6 +53,29 @@ fn published_server() {
     server.line_with("Serving HTTP on");
     let url = format!("http://127.0.0.1:{outside}/content");
     assert_eq!(Program::new("curl").args(["-sS", &url]).run().success().text(), "by an ordinary user\n");
+}
+
+/// Whoever bears the name of a socket and does not hold it is refused, whatever its user; and who holds one by fork is not.
+#[test]
+fn a_name_is_no_right_to_a_socket() {
+    let (directory, alone) = (Directory::new(), in_namespace("exec \"$@\""));
+    for stack in [Stack::run(), Stack::preload()] {
+        let program = Program::new(PYTHON).args(["-c", include_str!("python/strangers.py")]);
+        let program = program.on(&stack.copied_to(directory.path())).inside(&alone).inside(ordinary_user());
+        let expected = "a: Bad file descriptor\nd: Bad file descriptor\ns: Bad file descriptor\n\
+                        is of protocol 17\nis of protocol 6\n";
+        assert_eq!(program.run().success().text(), expected);
+    }
+}
+
+/// A server that becomes another user between listen(2) and accept(2), with the stack in its own process.
+#[test]
+fn rights_are_given_up() {
+    if ordinary_user().is_empty() {
+        return;
+    }
+    let program = Program::new(PYTHON).args(["-c", include_str!("python/dropped_rights.py")]);
+    assert_eq!(program.on(&Stack::preload()).run().success().text(), "to nobody\n0 127.0.0.1\n0\n");
 }
 
 /// One that becomes another user by its mode, which makes the dynamic linker ignore LD_PRELOAD.

@@ -140,7 +140,7 @@ mod tests {
     const HOST: Token = [7; 16];
 
     fn socket(inode: u32, peer: u32, unread: u32, role: Option<Role>, id: u64) -> UnixSocket {
-        let name = role.map(|role| Name { token: HOST, role, id: SocketId(id) }.encode());
+        let name = role.map(|role| Name { token: HOST, role, id: SocketId(id), salt: 5 }.encode());
         let name = name.map_or(Vec::new(), |name| [&[0], &name[..]].concat());
         UnixSocket { inode, listening: false, name, peer, unread, unread_by_peer: 10 * unread }
     }
