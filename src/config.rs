@@ -210,7 +210,8 @@ impl Config {
             // It has addresses of its own, and no other way.
             without("--address", !self.address.is_empty())?;
             without("--gateway", !self.gateway.is_empty())?;
-            return without("--route", !self.route.is_empty());
+            without("--route", !self.route.is_empty())?;
+            return publish::each_once(&self.publish);
         }
         without("--publish", !self.publish.is_empty())
     }

@@ -16,6 +16,18 @@ pub struct Publish {
     pub datagram: bool,
 }
 
+/// Fails where two would listen at the same port.
+pub(super) fn each_once(publish: &[Publish]) -> Result<(), String> {
+    let place = |publish: &Publish| (publish.listen, publish.datagram);
+    let again = publish.iter().enumerate().find(|(index, one)| {
+        one.listen.port() != 0 && publish[..*index].iter().any(|other| place(other) == place(one))
+    });
+    again.map_or(Ok(()), |(_, one)| {
+        let (listen, protocol) = (one.listen, if one.datagram { "/udp" } else { "" });
+        Err(format!("--publish: {listen}{protocol} is there twice, and can lead to one port only; leave one of them out"))
+    })
+}
+
 impl FromStr for Publish {
     type Err = String;
 

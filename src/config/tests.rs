@@ -229,11 +229,21 @@ fn settings_that_do_not_go_with_each_other() {
             [("TUBESOCK_LINK", "tun:x"), ("TUBESOCK_PUBLISH", "1:1")],
             "--publish does not go with --link tun:x",
         ),
+        (
+            [
+                ("TUBESOCK_LINK", ""),
+                ("TUBESOCK_PUBLISH", "80:1,80:1/udp,127.0.0.1:80:1,0:1,0:1,0.0.0.0:80:2"),
+            ],
+            "--publish: 0.0.0.0:80 is there twice",
+        ),
         ([("TUBESOCK_MTU", "1000"), ("TUBESOCK_ADDRESS", "2001:db8::1/64")], "--mtu: IPv6 needs 1280"),
     ] {
         let error = from(&variables).expect("each is good").check().expect_err(expected);
         assert!(error.starts_with(expected), "{error}");
     }
+    let published =
+        from(&[("TUBESOCK_PUBLISH", "80:1,80:1/udp,127.0.0.1:80:1,0:1,0:1")]).expect("good values");
+    assert_eq!(published.check(), Ok(()));
     let dns = from(&[("TUBESOCK_DNS", "192.0.2.53"), ("TUBESOCK_MTU", "1500")]).expect("good values");
     assert_eq!(dns.check(), Ok(()));
 }

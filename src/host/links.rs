@@ -17,7 +17,7 @@ use crate::link::capture::Capture;
 use crate::link::impair::Impair;
 use crate::link::tun::Tun;
 use crate::link::wireguard::{self, Wireguard};
-use crate::nat::{self, Nat};
+use crate::nat::{self, Nat, Taken};
 use crate::sys;
 use crate::sys::append::Appender;
 use crate::time::Instant;
@@ -35,9 +35,9 @@ pub(super) struct Attached {
 }
 
 /// Opens the link of `config`. The error is a sentence for a person.
-pub(super) fn open(config: &Config, now: Instant) -> Result<Attached, String> {
+pub(super) fn open(config: &Config, taken: Taken, now: Instant) -> Result<Attached, String> {
     config.check()?;
-    let (mut link, mut addressing) = attach(config, now)?;
+    let (mut link, mut addressing) = attach(config, taken, now)?;
     let most = link.capabilities().mtu;
     let mtu = config.mtu.unwrap_or(most);
     if mtu > most {
@@ -74,10 +74,10 @@ pub(super) fn cannot_open(setting: &str, name: &str, error: &std::io::Error) -> 
 
 /// The link itself, and the addresses, routes and name servers on it: those of the settings, and its own where they name
 /// none.
-fn attach(config: &Config, now: Instant) -> Result<(Box<dyn Link>, Addressing), String> {
+fn attach(config: &Config, taken: Taken, now: Instant) -> Result<(Box<dyn Link>, Addressing), String> {
     match &config.link {
         LinkChoice::Nat => {
-            let nat = Nat::new(&config.publish, sys::entropy(), now)?;
+            let nat = Nat::new(&config.publish, taken, sys::entropy(), now)?;
             Ok((Box::new(nat), config.addressing(nat::addressing())))
         }
         LinkChoice::Tun(name) => {
@@ -177,5 +177,5 @@ fn impaired(link: Box<dyn Link>, config: &Config, now: Instant) -> Impair<Box<dy
 
 /// Whether the link of `config` can be had: it is opened, and let go of.
 pub fn try_link(config: &Config) -> Result<(), String> {
-    attach(config, sys::now()).map(|_| ())
+    attach(config, Taken::Refused, sys::now()).map(|_| ())
 }

@@ -10,6 +10,7 @@ use crate::bridge::name;
 use crate::config::{Capture, Config, HOST_VARIABLE, Key, LinkChoice, LogLevel, PROCESS_LENGTH};
 use crate::engine::{Engine, Kind, Settings};
 use crate::error::{Error, Result};
+use crate::nat::Taken;
 use crate::observe::{log, trace};
 use crate::sys;
 use crate::sys::descriptors::duplicate;
@@ -218,7 +219,7 @@ fn find_or_run(config: &Config, process: u32) -> Result<Place, String> {
             Err(message.into())
         }
         _ => {
-            let host = run(config, process, Address::Process)?;
+            let host = run(config, process, Serves::ThisProcess)?;
             DESCENDANTS.fill(host.address().variable_value().as_encoded_bytes());
             Ok(Place::Here(host))
         }
@@ -248,11 +249,36 @@ fn start_trace(config: &Config) -> Result<(), String> {
 /// Makes this process, which has no sockets of its own, the host of others. The error is a sentence for a person.
 pub fn serve(config: &Config) -> Result<&'static Host, String> {
     log::start(config.log);
-    run(config, sys::process_id(), Address::Tree)
+    run(config, sys::process_id(), Serves::Others)
 }
 
-fn run(config: &Config, process: u32, address: fn(Key) -> Address) -> Result<&'static Host, String> {
-    let host: &'static Host = Box::leak(Box::new(build(config, process, address)?));
+/// Whose sockets a host makes in the first place.
+#[derive(Clone, Copy)]
+enum Serves {
+    /// Those of a tree of processes, or of whoever comes.
+    Others,
+    /// Of the process that it is in.
+    ThisProcess,
+}
+
+impl Serves {
+    fn address(self, key: Key) -> Address {
+        match self {
+            Serves::Others => Address::Tree(key),
+            Serves::ThisProcess => Address::Process(key),
+        }
+    }
+
+    fn taken(self) -> Taken {
+        match self {
+            Serves::Others => Taken::Refused,
+            Serves::ThisProcess => Taken::Left,
+        }
+    }
+}
+
+fn run(config: &Config, process: u32, serves: Serves) -> Result<&'static Host, String> {
+    let host: &'static Host = Box::leak(Box::new(build(config, process, serves)?));
     host.lock().step();
     // Once the thread runs it has the host for ever; if it does not, the host is leaked, descriptors and all, since
     // there is no process worth saving without a thread to be had.
@@ -262,10 +288,10 @@ fn run(config: &Config, process: u32, address: fn(Key) -> Address) -> Result<&'s
     Ok(host)
 }
 
-fn build(config: &Config, process: u32, address: fn(Key) -> Address) -> Result<Host, String> {
+fn build(config: &Config, process: u32, serves: Serves) -> Result<Host, String> {
     start_trace(config)?;
     let now = sys::now();
-    let Attached { link, addressing, mtu } = links::open(config, now)?;
+    let Attached { link, addressing, mtu } = links::open(config, serves.taken(), now)?;
     let capabilities = link.capabilities();
     let mut engine = Engine::new(
         Settings {
@@ -285,7 +311,7 @@ fn build(config: &Config, process: u32, address: fn(Key) -> Address) -> Result<H
     bypass::remember(&config.bypass);
     let token = sys::entropy();
     let control = Control::new(token).map_err(|error| format!("the host cannot start: {error}"))?;
-    let address = address(control.key());
+    let address = serves.address(control.key());
     let inner = Bridge::new(token)
         .and_then(|bridge| Inner::new(engine, link, bridge, control, addressing.name_servers));
     let inner = inner.map_err(|error| format!("the host cannot start: {error}"))?;

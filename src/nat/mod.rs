@@ -52,6 +52,7 @@ use datagrams::Datagrams;
 use echo::Echoes;
 use packets::{Datagram, Opened};
 use publish::Published;
+pub use publish::Taken;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use streams::Streams;
@@ -105,14 +106,15 @@ pub struct Nat {
 
 impl Nat {
     /// Opens the published ports. The error names the port that could not be opened.
-    pub fn new(publish: &[Publish], seed: [u8; 16], now: Instant) -> Result<Nat, String> {
+    pub fn new(publish: &[Publish], taken: Taken, seed: [u8; 16], now: Instant) -> Result<Nat, String> {
         let configuration = net::resolver_configuration().unwrap_or_default();
-        Nat::with_name_server(dns::name_server(&configuration), publish, seed, now)
+        Nat::with_name_server(dns::name_server(&configuration), publish, taken, seed, now)
     }
 
     fn with_name_server(
         name_server: SocketAddr,
         publish: &[Publish],
+        taken: Taken,
         seed: [u8; 16],
         now: Instant,
     ) -> Result<Nat, String> {
@@ -139,7 +141,7 @@ impl Nat {
             streams: Streams::new(),
             datagrams: Datagrams::new(),
             echoes: Echoes::new(),
-            published: Published::open(publish, &shared)?,
+            published: Published::open(publish, taken, &shared)?,
             scratch: Vec::new(),
             shared,
             budget: PACKETS_A_ROUND,

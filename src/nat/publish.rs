@@ -47,6 +47,15 @@ const ARRIVING: usize = 64;
 /// How long a listener rests that could not accept for lack of descriptors or flows.
 const REST: Duration = Duration::from_millis(100);
 
+/// What becomes of a port that another tubesock publishes already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Whoever asked for it has to choose another.
+    Refused,
+    /// It stays the other's: programs that inherit the same settings have a stack each.
+    Left,
+}
+
 /// A published port, open.
 struct Port {
     socket: Internal,
@@ -90,12 +99,19 @@ pub(super) struct Published {
 
 impl Published {
     /// Opens the ports. The error is for a person.
-    pub(super) fn open(publish: &[Publish], shared: &Shared) -> Result<Published, String> {
+    pub(super) fn open(publish: &[Publish], taken: Taken, shared: &Shared) -> Result<Published, String> {
         let mut ports = Vec::with_capacity(publish.len());
         for &publish in publish {
             let port = match open(publish, ports.len(), shared) {
                 Ok(port) => port,
                 Err(Errno::ADDRINUSE) if unix::claim(&claim_name(publish)).is_none() => {
+                    if taken == Taken::Refused {
+                        return Err(format!(
+                            "cannot publish {} (EADDRINUSE): another tubesock publishes it already; end that one, or choose \
+                             another port, or 0 for a free one",
+                            publish.listen
+                        ));
+                    }
                     tracing::warn!(
                         "{} is published by another process already, which has a stack of its own: \
                          it leads there, and not to servers of this process",

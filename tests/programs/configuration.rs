@@ -3,7 +3,7 @@
 use crate::support::PYTHON;
 use crate::support::command::Program;
 use crate::support::http::HttpServer;
-use crate::support::network::Directory;
+use crate::support::network::{Directory, free_port};
 use crate::support::stack::Stack;
 use std::net::TcpListener;
 
@@ -20,6 +20,30 @@ fn port_in_use_ends_with_78() {
     let port = taken.local_addr().expect("it is bound").port();
     let outcome = Program::new("true").on(&Stack::run().publish(port, 80)).run().status(78);
     assert!(outcome.stderr.contains(&port.to_string()), "{outcome}");
+}
+
+/// The other one's program is not reached at it, and ours would not be either.
+#[test]
+fn port_of_another_tubesock_ends_with_78() {
+    let (port, directory) = (free_port(), Directory::new());
+    let other = Program::new("sh").args(["-c", "echo published; exec sleep 60"]);
+    let other = other.on(&Stack::run().publish(port, 80)).spawn();
+    other.line_with("published");
+    let path = directory.file("host");
+    let publish = format!("127.0.0.1:{port}:81");
+    let host = Program::new(env!("CARGO_BIN_EXE_tubesock")).args(["host", "--publish", &publish, "--listen"]);
+    for program in [Program::new("true").on(&Stack::run().publish_as(&publish)), host.arg(&path)] {
+        let outcome = program.run().status(78);
+        assert!(outcome.stderr.contains(&format!("127.0.0.1:{port} (EADDRINUSE): another tubesock")), "{outcome}");
+    }
+    assert!(path.symlink_metadata().is_err(), "the host has left nothing behind");
+}
+
+#[test]
+fn port_that_is_published_twice_ends_with_78() {
+    let port = free_port();
+    let outcome = Program::new("true").on(&Stack::run().publish(port, 80).publish(port, 81)).run().status(78);
+    assert!(outcome.stderr.contains(&format!("127.0.0.1:{port} is there twice")), "{outcome}");
 }
 
 #[test]

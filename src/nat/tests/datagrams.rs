@@ -6,7 +6,7 @@ use crate::link::Packet;
 use crate::nat::addresses::Addresses;
 use crate::nat::datagrams::Datagrams;
 use crate::nat::packets::{Datagram, open};
-use crate::nat::publish::Published;
+use crate::nat::publish::{Published, Taken};
 use crate::nat::work::{Shared, Source};
 use rustix::fd::AsFd;
 use std::net::UdpSocket;
@@ -20,7 +20,7 @@ struct Side {
 impl Side {
     fn new(name_server: SocketAddr, publish: &[Publish]) -> Side {
         let shared = Shared::new(Addresses { name_server }).unwrap();
-        let published = Published::open(publish, &shared).unwrap();
+        let published = Published::open(publish, Taken::Refused, &shared).unwrap();
         Side { datagrams: Datagrams::new(), published, shared }
     }
 
