@@ -7,6 +7,7 @@
 //!
 //! So the capture shows what the stack sent and got, as tcpdump(1) on a host shows it whose network is bad.
 
+use super::start::Serves;
 use crate::addressing::{Addressing, is_link_local};
 use crate::config::{self, Config, LinkChoice};
 use crate::ethernet::stream::{self, Stream};
@@ -35,16 +36,16 @@ pub(super) struct Attached {
 }
 
 /// Opens the link of `config`. The error is a sentence for a person.
-pub(super) fn open(config: &Config, taken: Taken, now: Instant) -> Result<Attached, String> {
+pub(super) fn open(config: &Config, serves: &Serves<'_>, now: Instant) -> Result<Attached, String> {
     config.check()?;
-    let (mut link, mut addressing) = attach(config, taken, now)?;
+    let (mut link, mut addressing) = attach(config, serves.taken(), now)?;
     let most = link.capabilities().mtu;
     let mtu = config.mtu.unwrap_or(most);
     if mtu > most {
         return Err(format!("--mtu {mtu}: the link {} carries {most}; give no more than that", config.link));
     }
     if addressing.addresses.iter().all(|own| is_link_local(own.address)) {
-        await_address(&mut *link, &mut addressing).ok_or_else(|| {
+        await_address(&mut *link, &mut addressing, serves).ok_or_else(|| {
             let link = &config.link;
             format!(
                 "--link {link}: no address is to be had there by DHCP or from a router; give --address CIDR"
@@ -132,11 +133,17 @@ const ADDRESS_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the other family is waited for when one has an address: a first question that is lost is asked again after a second.
 const FAMILY_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long an interrupt of a program may go unseen that waits for its first socket.
+const TURN: Duration = Duration::from_millis(50);
+
 /// Waits until the network has given an address: what the program does first would fail without.
-fn await_address(link: &mut dyn Link, addressing: &mut Addressing) -> Option<()> {
+fn await_address(link: &mut dyn Link, addressing: &mut Addressing, serves: &Serves<'_>) -> Option<()> {
     let mut until = sys::now() + ADDRESS_PATIENCE;
     loop {
         let now = sys::now();
+        if serves.is_interrupted() {
+            return None;
+        }
         while sys::now() < until && link.receive(now, &mut |_| {}) {}
         if let Some(changed) = link.addressing() {
             *addressing = changed;
@@ -149,7 +156,7 @@ fn await_address(link: &mut dyn Link, addressing: &mut Addressing) -> Option<()>
         if v4 || v6 {
             until = until.min(now + FAMILY_PATIENCE);
         }
-        wait(link, until);
+        wait(link, until.min(now + TURN));
     }
 }
 

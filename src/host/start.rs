@@ -18,6 +18,7 @@ use crate::sys::environment::LateVariable;
 use crate::sys::signals::Blocked;
 use crate::tcp;
 use rustix::event::epoll::EventFlags;
+use rustix::thread::futex;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -178,11 +179,12 @@ fn start() -> Result<Place> {
         let free = starting != process;
         if free && STARTING.compare_exchange(starting, process, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             // A handler in this thread that makes a socket would wait for itself.
-            let _signals = Blocked::all();
+            let signals = Blocked::all();
             let _starting = Starting;
-            return start_alone(process);
+            return start_alone(process, &signals);
         }
-        std::thread::yield_now();
+        // EINTR, or that it has changed: look again.
+        let _ = futex::wait(&STARTING, futex::Flags::PRIVATE, starting, None);
     }
 }
 
@@ -192,20 +194,25 @@ struct Starting;
 impl Drop for Starting {
     fn drop(&mut self) {
         STARTING.store(0, Ordering::Release);
+        let _ = futex::wake(&STARTING, futex::Flags::PRIVATE, i32::MAX.cast_unsigned());
     }
 }
 
-fn start_alone(process: u32) -> Result<Place> {
+/// EINTR when a signal waits for which the program need not wait any longer.
+fn start_alone(process: u32, signals: &Blocked) -> Result<Place> {
     let configured = CONFIGURED.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let settings = read(&configured);
     log::start(settings.as_ref().map_or_else(|_| LogLevel::default(), |config| config.log));
-    settings.and_then(|config| find_or_run(&config, process)).map_err(|problem| {
+    settings.and_then(|config| find_or_run(&config, process, signals)).map_err(|problem| {
+        if signals.holds_an_end() {
+            return Error::Kernel(libc::EINTR);
+        }
         tracing::error!("{problem}");
         Error::InvalidArgument
     })
 }
 
-fn find_or_run(config: &Config, process: u32) -> Result<Place, String> {
+fn find_or_run(config: &Config, process: u32, signals: &Blocked) -> Result<Place, String> {
     match &config.host {
         Some(at) if !has_gone(at) => use_elsewhere(at.clone(), config),
         _ if config.strict => {
@@ -219,7 +226,7 @@ fn find_or_run(config: &Config, process: u32) -> Result<Place, String> {
             Err(message.into())
         }
         _ => {
-            let host = run(config, process, Serves::ThisProcess)?;
+            let host = run(config, process, &Serves::ThisProcess(signals))?;
             DESCENDANTS.fill(host.address().variable_value().as_encoded_bytes());
             Ok(Place::Here(host))
         }
@@ -249,35 +256,43 @@ fn start_trace(config: &Config) -> Result<(), String> {
 /// Makes this process, which has no sockets of its own, the host of others. The error is a sentence for a person.
 pub fn serve(config: &Config) -> Result<&'static Host, String> {
     log::start(config.log);
-    run(config, sys::process_id(), Serves::Others)
+    run(config, sys::process_id(), &Serves::Others)
 }
 
 /// Whose sockets a host makes in the first place.
-#[derive(Clone, Copy)]
-enum Serves {
+pub(super) enum Serves<'a> {
     /// Those of a tree of processes, or of whoever comes.
     Others,
-    /// Of the process that it is in.
-    ThisProcess,
+    /// Those of the process that it is in, a thread of which waits for it with its signals blocked.
+    ThisProcess(&'a Blocked),
 }
 
-impl Serves {
-    fn address(self, key: Key) -> Address {
+impl Serves<'_> {
+    fn address(&self, key: Key) -> Address {
         match self {
             Serves::Others => Address::Tree(key),
-            Serves::ThisProcess => Address::Process(key),
+            Serves::ThisProcess(_) => Address::Process(key),
         }
     }
 
-    fn taken(self) -> Taken {
+    /// What becomes of a port that is published already.
+    pub(super) fn taken(&self) -> Taken {
         match self {
             Serves::Others => Taken::Refused,
-            Serves::ThisProcess => Taken::Left,
+            Serves::ThisProcess(_) => Taken::Left,
+        }
+    }
+
+    /// Whether a signal waits that ends the program, or which a handler of its waits for.
+    pub(super) fn is_interrupted(&self) -> bool {
+        match self {
+            Serves::Others => false,
+            Serves::ThisProcess(signals) => signals.holds_an_end(),
         }
     }
 }
 
-fn run(config: &Config, process: u32, serves: Serves) -> Result<&'static Host, String> {
+fn run(config: &Config, process: u32, serves: &Serves<'_>) -> Result<&'static Host, String> {
     let host: &'static Host = Box::leak(Box::new(build(config, process, serves)?));
     host.lock().step();
     // Once the thread runs it has the host for ever; if it does not, the host is leaked, descriptors and all, since
@@ -288,10 +303,10 @@ fn run(config: &Config, process: u32, serves: Serves) -> Result<&'static Host, S
     Ok(host)
 }
 
-fn build(config: &Config, process: u32, serves: Serves) -> Result<Host, String> {
+fn build(config: &Config, process: u32, serves: &Serves<'_>) -> Result<Host, String> {
     start_trace(config)?;
     let now = sys::now();
-    let Attached { link, addressing, mtu } = links::open(config, serves.taken(), now)?;
+    let Attached { link, addressing, mtu } = links::open(config, serves, now)?;
     let capabilities = link.capabilities();
     let mut engine = Engine::new(
         Settings {

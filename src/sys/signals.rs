@@ -3,6 +3,9 @@
 use core::mem::MaybeUninit;
 use rustix::process::Pid;
 
+/// What people and service managers end a program by.
+pub const ENDS: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+
 /// Signals are blocked while it lives; it holds the mask that was before.
 pub struct Blocked(libc::sigset_t);
 
@@ -18,6 +21,43 @@ impl Blocked {
         // SAFETY: pthread_sigmask wrote it.
         Blocked(unsafe { before.assume_init() })
     }
+
+    /// Whether one of `ENDS` came meanwhile that the program does not ignore, and did not block itself.
+    pub fn holds_an_end(&self) -> bool {
+        let mut pending = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigpending writes the set, and cannot fail with a place for it.
+        unsafe { libc::sigpending(pending.as_mut_ptr()) };
+        // SAFETY: written above.
+        let pending = unsafe { pending.assume_init() };
+        ENDS.into_iter().any(|end| contains(&pending, end) && !contains(&self.0, end) && !is_ignored(end))
+    }
+}
+
+fn contains(set: &libc::sigset_t, signal: i32) -> bool {
+    // SAFETY: an initialised set.
+    unsafe { libc::sigismember(set, signal) == 1 }
+}
+
+fn is_ignored(signal: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: a place for the action, and no new one.
+    if unsafe { libc::sigaction(signal, core::ptr::null(), action.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: written above.
+    unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
+}
+
+fn set_of(signals: impl IntoIterator<Item = i32>) -> libc::sigset_t {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    for signal in signals {
+        // SAFETY: initialised above; a number that is no signal is refused.
+        unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
+    }
+    // SAFETY: initialised above.
+    unsafe { set.assume_init() }
 }
 
 /// Calls what may write to a pipe whose reader has gone: without SIGPIPE, which is the program's own affair.
@@ -77,20 +117,26 @@ pub struct Came {
 impl Awaited {
     /// Blocks `signals`.
     pub fn block(signals: &[i32]) -> Awaited {
-        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: sigemptyset initialises the set.
-        unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-        for &signal in signals {
-            // SAFETY: initialised above; a number that is no signal is refused.
-            unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
-        }
-        // SAFETY: initialised above.
-        let set = unsafe { set.assume_init() };
+        let set = set_of(signals.iter().copied());
         let mut before = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: the first set is initialised, the second is written; the call cannot fail with these arguments.
         unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, before.as_mut_ptr()) };
         // SAFETY: pthread_sigmask wrote it.
         Awaited { set, before: unsafe { before.assume_init() } }
+    }
+
+    /// Lets those of `ENDS` through while `work` is done, in this thread, that are not blocked but for this.
+    pub fn let_ends_through<T>(&self, work: impl FnOnce() -> T) -> T {
+        let ours = |end: &i32| contains(&self.set, *end) && !contains(&self.before, *end);
+        let ends = set_of(ENDS.into_iter().filter(ours));
+        let change = |how| {
+            // SAFETY: an initialised set; nobody asks for the mask that was before.
+            unsafe { libc::pthread_sigmask(how, &raw const ends, core::ptr::null_mut()) }
+        };
+        change(libc::SIG_UNBLOCK);
+        let done = work();
+        change(libc::SIG_BLOCK);
+        done
     }
 
     /// Waits for one of them.
@@ -123,11 +169,9 @@ pub fn die_of(signal: i32) {
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     // SAFETY: the default action of a signal.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
-    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigemptyset initialises the set.
-    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-    // SAFETY: initialised above.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, set.as_ptr(), core::ptr::null_mut()) };
+    let none = set_of([]);
+    // SAFETY: an initialised set.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, core::ptr::null_mut()) };
     // SAFETY: a signal to this thread.
     unsafe { libc::raise(signal) };
 }

@@ -21,3 +21,4 @@ mod strict;
 mod support;
 mod table;
 mod users;
+mod waiting;

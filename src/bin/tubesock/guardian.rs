@@ -8,8 +8,9 @@
 //!
 //! * Orphans of the program come to the host (child subreaper), when that is killed to the guardian.
 //! * The kernel tells the host that the guardian has ended (PR_SET_PDEATHSIG), by a SIGCHLD.
-//! * The host has a process group of its own: who kills the whole group, as timeout(1) does, does not kill both. The program is in
-//!   the guardian's, which is the terminal's.
+//! * The host has a process group of its own from when there is a program: who kills the whole group, as timeout(1) does, does not
+//!   kill both. The program is in the guardian's, which is the terminal's; and so is the host before, whom an interrupt from there
+//!   ends while it waits for its network.
 //! * The guardian passes signals on to the host, and ends as the host ended. It has neither sockets nor threads.
 //!
 //! Limits: what runs as another user, whom this one may not kill, is left; and where there is no /proc, all but the program.
@@ -32,21 +33,32 @@ pub(crate) enum Part {
 #[derive(Clone, Copy)]
 pub(crate) struct Guardian {
     pub(crate) process: Pid,
-    /// Its process group, which the host has left. None when it stayed, because the group has no number here by which the program could
+    /// Its process group, which the host leaves. None when it stayed, because the group has no number here by which the program could
     /// return to it.
     pub(crate) group: Option<Pid>,
 }
 
 impl Guardian {
+    /// In the host: from now on it is in a process group of its own.
+    pub(crate) fn leave_group(self) -> Result<(), Failure> {
+        match self.group {
+            Some(_) => setpgid(None, None).map_err(failed),
+            None => Ok(()),
+        }
+    }
+
     /// Whether it has ended.
     pub(crate) fn is_gone(self) -> bool {
         getppid() != Some(self.process)
     }
 }
 
+fn failed(errno: rustix::io::Errno) -> Failure {
+    Failure::new(1, format!("there can be no host: {errno}"))
+}
+
 /// Forks the host. Called before this process has any thread.
 pub(crate) fn split() -> Result<Part, Failure> {
-    let failed = |errno: rustix::io::Errno| Failure::new(1, format!("there can be no host: {errno}"));
     // Fails only on kernels before 3.4: then orphans are init's, and we end without them.
     let _ = rustix::process::set_child_subreaper(Some(getpid()));
     let guardian = Guardian { process: getpid(), group: processes::group() };
@@ -56,9 +68,6 @@ pub(crate) fn split() -> Result<Part, Failure> {
         return Ok(Part::Guardian(host, others));
     }
     let _ = rustix::process::set_child_subreaper(Some(getpid()));
-    if guardian.group.is_some() {
-        setpgid(None, None).map_err(failed)?;
-    }
     rustix::process::set_parent_process_death_signal(Some(Signal::CHILD)).map_err(failed)?;
     if guardian.is_gone() {
         // Before the kernel knew whom to tell.

@@ -36,9 +36,10 @@ pub(crate) fn serve(settings: &SettingFlags, path: &Path) -> Result<ExitCode, Fa
     settings.prepare_files(&config)?;
     descriptors::claim_process();
     let awaited = Awaited::block(&ENDS);
+    // The network may be long in coming, and there is nothing to be put in order if it does not.
+    let host = awaited.let_ends_through(|| host::serve(&config)).map_err(setting)?;
     let entrance =
         Entrance::make(&path, SocketType::DGRAM).map_err(|problem| setting(format!("--listen {problem}")))?;
-    let host = host::serve(&config).map_err(setting)?;
     host.open_entrance(&entrance)
         .map_err(|error| Failure::new(1, format!("the host cannot listen: {error}")))?;
     // Whoever started it waits for this line; if nobody reads it, nobody does.

@@ -70,7 +70,9 @@ fn serve(
         false => None,
     };
     let limits = descriptors::claim_process();
-    let host = host::serve(&config).map_err(not_served)?;
+    // The network may be long in coming, and there is nothing to be put in order if it does not.
+    let host = awaited.let_ends_through(|| host::serve(&config)).map_err(not_served)?;
+    guardian.leave_group()?;
     let Config { log, trace, bypass, .. } = config;
     let trace = trace::continued(trace);
     let told = Config { host: Some(host.address().clone()), log, trace, bypass, ..Config::default() };
