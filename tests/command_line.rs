@@ -306,7 +306,7 @@ fn demo_fails_when_the_stack_did_not_make_the_connection() {
 #[test]
 fn help_and_version() {
     let version = tubesock().arg("--version").output().expect("tubesock was built");
-    assert_eq!(String::from_utf8_lossy(&version.stdout), format!("tubesock {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(String::from_utf8_lossy(&version.stdout), format!("tubesock {}\n", tubesock::host::VERSION));
     let help = tubesock().arg("--help").output().expect("tubesock was built");
     let help = String::from_utf8_lossy(&help.stdout);
     assert!(help.contains("run") && help.contains("demo"), "{help}");

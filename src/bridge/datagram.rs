@@ -12,7 +12,7 @@
 //! end is thrown away.
 
 use super::Interest;
-use super::name::Token;
+use super::name::{Encoded, Token};
 use super::options::Options;
 use crate::engine::{Control, Engine, SocketId};
 use crate::error::{Error, Result};
@@ -41,7 +41,7 @@ pub struct Datagram {
     far: Internal,
     token: Token,
     /// That of the near end.
-    name: Vec<u8>,
+    name: Encoded,
     /// A message that the near end's queue did not take.
     waiting: Option<Vec<u8>>,
     watched: bool,
@@ -55,7 +55,7 @@ pub struct Datagram {
 
 impl Datagram {
     /// A near end bound to `name`, and its far end.
-    pub fn open(token: Token, name: Vec<u8>, flags: SocketFlags) -> Result<(Owned, Datagram)> {
+    pub fn open(token: Token, name: Encoded, flags: SocketFlags) -> Result<(Owned, Datagram)> {
         let (near, far) = unix::datagram_pair(flags)?;
         unix::bind(&near, &name)?;
         let far = internal(far);

@@ -4,7 +4,7 @@
 //! what was offered and what this process accepted, it may be too many, but for long queues, which say EAGAIN. The
 //! connection to which that happens, on its way when the queue was full or kept out by a stranger's, waits here.
 
-use super::name::{Name, Role, Token};
+use super::name::{Encoded, Name, Role, Token};
 use crate::engine::{Engine, SocketId};
 use crate::sys::descriptors::{Internal, Owned, internal};
 use crate::sys::{unix, unix_diag};
@@ -22,7 +22,7 @@ const SHORT: u32 = 16;
 #[derive(Debug)]
 pub struct Listener {
     /// What its near end is bound to.
-    name: Vec<u8>,
+    name: Encoded,
     /// What sock_diag(7) knows it by.
     inode: u32,
     backlog: u32,
@@ -38,7 +38,7 @@ const FRESH: Duration = Duration::from_millis(1);
 
 impl Listener {
     /// Of the near end bound to `name`.
-    pub fn new(name: Vec<u8>, inode: u32, backlog: u32) -> Listener {
+    pub fn new(name: Encoded, inode: u32, backlog: u32) -> Listener {
         Listener { name, inode, backlog, offered: 0, waiting: None, seen: None }
     }
 

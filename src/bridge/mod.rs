@@ -33,7 +33,7 @@ use core::cell::RefCell;
 use core::time::Duration;
 use datagram::{Datagram, LARGEST};
 use listener::Listener;
-use name::{Identity, Name, Role as NameRole, Token};
+use name::{Encoded, Identity, Name, Role as NameRole, Token};
 use options::Options;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::{AsFd, BorrowedFd};
@@ -568,7 +568,7 @@ impl Bridge {
         self.sockets.values().filter(|socket| matches!(socket.role, Role::Stream(_))).count()
     }
 
-    fn near_name(&self, id: SocketId, domain: Domain, kind: Kind) -> Vec<u8> {
+    fn near_name(&self, id: SocketId, domain: Domain, kind: Kind) -> Encoded {
         let salt = self.salts.hash_one(id);
         Name { token: self.token, role: NameRole::Near(domain, kind), id, salt }.encode()
     }

@@ -21,6 +21,7 @@
 
 use crate::engine::{Domain, Kind, SocketId};
 use crate::sys::unix;
+use core::ops::Deref;
 use rustix::fd::{AsFd, BorrowedFd, RawFd};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -62,13 +63,34 @@ pub struct Name {
     pub salt: u64,
 }
 
+/// A name as the kernel has it: the bytes of an abstract address.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoded {
+    bytes: [u8; LONG],
+    length: usize,
+}
+
+impl Encoded {
+    fn put(&mut self, part: &[u8]) {
+        self.bytes[self.length..self.length + part.len()].copy_from_slice(part);
+        self.length += part.len();
+    }
+}
+
+impl Deref for Encoded {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
 impl Name {
-    /// The bytes of the abstract address.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(LONG);
-        bytes.extend_from_slice(PREFIX);
-        bytes.extend_from_slice(&self.token);
-        bytes.push(match self.role {
+    /// The bytes of the abstract address. Allocates nothing.
+    pub fn encode(&self) -> Encoded {
+        let mut encoded = Encoded { bytes: [0; LONG], length: 0 };
+        encoded.put(PREFIX);
+        encoded.put(&self.token);
+        encoded.put(&[match self.role {
             Role::Rendezvous => b'h',
             Role::Control => b'c',
             Role::Near(Domain::V4, Kind::Stream) => b's',
@@ -80,14 +102,14 @@ impl Name {
             Role::Near(Domain::V4, Kind::Echo) => b'e',
             Role::Near(Domain::V6, Kind::Echo) => b'E',
             Role::Accepted { .. } => b'a',
-        });
-        bytes.extend_from_slice(&self.id.0.to_le_bytes());
-        bytes.extend_from_slice(&self.salt.to_le_bytes());
+        }]);
+        encoded.put(&self.id.0.to_le_bytes());
+        encoded.put(&self.salt.to_le_bytes());
         if let Role::Accepted { local, peer } = self.role {
-            bytes.extend_from_slice(&encode_address(local));
-            bytes.extend_from_slice(&encode_address(peer));
+            encoded.put(&encode_address(local));
+            encoded.put(&encode_address(peer));
         }
-        bytes
+        encoded
     }
 
     /// None for a name that is not one of ours. Allocates nothing.

@@ -363,28 +363,28 @@ pub fn set_option(identity: &Identity, level: c_int, name: c_int, value: &[u8]) 
     }
     datagrams::changed(identity);
     host::ask(identity, "setsockopt", Request::SetOption { level, name }, value)?;
-    if (level, name) == (libc::SOL_SOCKET, libc::SO_LINGER) && linger_time(value).is_some() {
+    if (level, name) == (libc::SOL_SOCKET, libc::SO_LINGER) && has_time(value) {
         host::linger_is_set();
     }
     Ok(false)
 }
 
-/// The time of a struct linger, if it is on and has one.
-fn linger_time(value: &[u8]) -> Option<Duration> {
-    let (on, seconds) = value.get(..8)?.split_at(4);
-    let seconds = u32::from_ne_bytes(seconds.try_into().ok()?);
-    (on != [0; 4] && seconds != 0).then(|| Duration::from_secs(seconds.into()))
+/// Whether a struct linger is on and has a time.
+fn has_time(value: &[u8]) -> bool {
+    value.get(..8).is_some_and(|value| value[..4] != [0; 4] && value[4..] != [0; 4])
 }
 
 /// Before close(2): a connection whose close is to wait, and how long (SO_LINGER, socket(7)). O_NONBLOCK does not matter
-/// (tcp_close). Costs a request in processes in which a time was ever set, or that were forked from one.
+/// (tcp_close). Costs a request in processes in which a time was ever set, or that were forked from one. Async-signal-safe.
 pub fn lingering(fd: RawFd) -> Option<(Identity, Duration)> {
     if !host::is_linger_set() {
         return None;
     }
     let identity = identify(fd).filter(|identity| identity.watched)?;
-    let value = option(&identity, libc::SOL_SOCKET, libc::SO_LINGER, 8).ok()??;
-    Some((identity, linger_time(&value)?))
+    match ask(&identity, "close", Request::LingerTime) {
+        Ok(Answer::Number(seconds @ 1..)) => Some((identity, Duration::from_secs(seconds))),
+        _ => None,
+    }
 }
 
 /// After it: waits until what was sent is acknowledged, if nobody else holds the connection. A signal ends that.

@@ -1,15 +1,16 @@
 //! Asking a host in another process, over its control socket.
 //!
 //! Nothing is remembered here but where the host is that makes this process's sockets: told by `TUBESOCK_HOST`, or
-//! inherited from the process that forked this one. Allocates nothing for a request, takes no lock, and has all
+//! inherited from the process that forked this one. Allocates nothing for what close(2) asks, takes no lock, and has all
 //! signals blocked while it waits, which is not long: the host never waits for anything in between.
 
-use super::control::{Message, Secret, control_name};
+use super::control::{BUILD, Message, OTHER_BUILD, Secret, VERSION, control_name};
 use super::request::{Answer, Answered, Request};
-use super::{Address, Token, elsewhere};
+use super::{Address, Token, elsewhere, start};
 use crate::bridge::name::Identity;
 use crate::engine::{Domain, Kind};
 use crate::error::{Error, Result};
+use crate::observe::log;
 use crate::sys::descriptors::Owned;
 use crate::sys::signals::Blocked;
 use crate::sys::unix::{self, DESCRIPTORS};
@@ -22,15 +23,16 @@ use rustix::net::{RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType}
 
 /// A request without its payload.
 const REQUEST: usize = 128;
-/// An answer.
+/// An answer; and one with a datagram in it, or with all addresses of a network.
 const ANSWER: usize = 8192;
+const LARGE_ANSWER: usize = 128 * 1024;
 
 /// A near end for a new socket.
 pub(super) fn open(at: &Address, domain: Domain, kind: Kind, flags: SocketFlags) -> Result<Owned> {
     let (nonblocking, close_on_exec) =
         (flags.contains(SocketFlags::NONBLOCK), flags.contains(SocketFlags::CLOEXEC));
     let message = Message::Open { secret: secret(at), domain, kind, nonblocking };
-    let (_, near) = exchange(&address(at)?, message, &[], None, None)?;
+    let (_, near) = exchange(&[address(at)?], message, &[], None, None)?;
     lowest(near.ok_or(Error::Broken)?, close_on_exec)
 }
 
@@ -42,39 +44,38 @@ pub(super) fn secret(at: &Address) -> Option<Secret> {
     }
 }
 
-/// A request about a socket. A host that is shared may be in another network namespace, where only its path leads.
+/// A request about a socket.
 pub(super) fn ask(identity: &Identity, request: Request, bytes: &[u8]) -> Result<Answered> {
-    let ask = |to| exchange(&to, Message::Ask(request), bytes, Some(identity.near()), None);
-    match (ask(name(identity.token)?), elsewhere()) {
-        (Err(GONE), Some(at @ Address::Path(_))) => ask(address(at)?),
-        (answered, _) => answered,
+    on_roads_to(identity, |roads| exchange(roads, Message::Ask(request), bytes, Some(identity.near()), None))
+}
+
+/// Where the host of a socket is. One that is shared may be in another network namespace, where only its path leads.
+fn on_roads_to<T>(identity: &Identity, go: impl FnOnce(&[SocketAddrUnix]) -> Result<T>) -> Result<T> {
+    let name = name(identity.token)?;
+    match elsewhere() {
+        Some(at @ Address::Path(_)) => go(&[name, address(at)?]),
+        _ => go(&[name]),
     }
 }
 
-/// Says something that is not answered. When the host has gone nobody needs to hear it.
-pub(super) fn tell(to: Result<SocketAddrUnix>, message: Message) {
+/// Says something about a socket that is not answered. When the host has gone nobody needs to hear it.
+pub(super) fn tell_of(identity: &Identity, message: Message) {
     let _signals = Blocked::all();
-    let mut space = [0; REQUEST];
-    if let (Ok(bytes), Ok(socket), Ok(to)) = (postcard::to_slice(&message, &mut space), socket(), to) {
-        let _ = unix::send_message(&socket, Some(&to), [bytes, &[]], &[], SendFlags::empty());
-    }
+    let _ = on_roads_to(identity, |roads| post(roads, message, &[], &[], None));
+}
+
+/// Likewise, about none.
+pub(super) fn tell(at: &Address, message: Message) {
+    let _signals = Blocked::all();
+    let _ = address(at).and_then(|road| post(&[road], message, &[], &[], None));
 }
 
 /// Waits until the host has delivered what a connection has left that was closed, until `patience` is over or a signal comes.
 /// A host of this very process is asked by its control socket, too: whoever waits must not hold its lock.
 pub(super) fn await_delivery(identity: &Identity, patience: Duration) -> Result<()> {
-    let mut space = [0; REQUEST];
-    let message = Message::Delivered(identity.id);
-    let bytes = postcard::to_slice(&message, &mut space).map_err(|_| Error::InvalidArgument)?;
     let (answers, reply) = unix::message_pair()?;
-    let socket = socket()?;
-    unix::send_message(
-        &socket,
-        Some(&name(identity.token)?),
-        [bytes, &[]],
-        &[reply.as_fd()],
-        SendFlags::empty(),
-    )?;
+    let message = Message::Delivered(identity.id);
+    on_roads_to(identity, |roads| post(roads, message, &[], &[reply.as_fd()], None))?;
     // Only the host has it now, and lets go of it when it is time.
     drop(reply);
     let mut fds = [PollFd::new(&answers, PollFlags::IN)];
@@ -91,56 +92,85 @@ pub(super) fn is_gone(error: Error) -> bool {
     error == GONE
 }
 
-/// Asks the host at `to`, and waits for its answer; with `patience` no longer than that.
+/// Asks the host where the first of `roads` leads to one, and waits for its answer; with `patience` no longer than that.
 pub(super) fn exchange(
-    to: &SocketAddrUnix,
-    message: Message,
-    payload: &[u8],
-    near: Option<BorrowedFd<'_>>,
-    patience: Option<Duration>,
-) -> Result<Answered> {
-    exchange_into(&mut [0; ANSWER], to, message, payload, near, patience)
-}
-
-/// As `exchange`, with room for the answer.
-pub(super) fn exchange_into(
-    buffer: &mut [u8],
-    to: &SocketAddrUnix,
+    roads: &[SocketAddrUnix],
     message: Message,
     payload: &[u8],
     near: Option<BorrowedFd<'_>>,
     patience: Option<Duration>,
 ) -> Result<Answered> {
     let _signals = Blocked::all();
-    let mut space = [0; REQUEST];
-    let bytes = postcard::to_slice(&message, &mut space).map_err(|_| Error::InvalidArgument)?;
     let (answers, reply) = unix::message_pair()?;
     let descriptors = [reply.as_fd(), near.unwrap_or(reply.as_fd())];
     let descriptors = if near.is_some() { &descriptors[..] } else { &descriptors[..1] };
-    let socket = socket()?;
-    if patience.is_some() {
-        sockopt::set_socket_timeout(&socket, Timeout::Send, patience)?;
-        sockopt::set_socket_timeout(&answers, Timeout::Recv, patience)?;
-    }
-    match unix::send_message(&socket, Some(to), [bytes, payload], descriptors, SendFlags::empty()) {
-        Ok(()) => {}
-        Err(Errno::CONNREFUSED | Errno::NOENT) => return Err(GONE),
-        Err(errno) => return Err(errno.into()),
-    }
+    post(roads, message, payload, descriptors, patience)?;
     // Only the host has it now: its end is the end of the host.
     drop(reply);
+    if patience.is_some() {
+        sockopt::set_socket_timeout(&answers, Timeout::Recv, patience)?;
+    }
+    match message {
+        Message::Ask(Request::NextReport) | Message::Network { .. } => {
+            receive(&answers, &mut vec![0; LARGE_ANSWER])
+        }
+        _ => receive(&answers, &mut [0; ANSWER]),
+    }
+}
+
+/// Sends a message on the first of `roads` that leads to a host.
+fn post(
+    roads: &[SocketAddrUnix],
+    message: Message,
+    payload: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    patience: Option<Duration>,
+) -> Result<()> {
+    let mut space = [0; BUILD.len() + REQUEST];
+    let (build, rest) = space.split_at_mut(BUILD.len());
+    build.copy_from_slice(&BUILD);
+    let length = postcard::to_slice(&message, rest).map_err(|_| Error::InvalidArgument)?.len();
+    let bytes = &space[..BUILD.len() + length];
+    let socket = unix::socket(SocketType::DGRAM, SocketFlags::CLOEXEC)?;
+    if patience.is_some() {
+        sockopt::set_socket_timeout(&socket, Timeout::Send, patience)?;
+    }
+    for road in roads {
+        match unix::send_message(&socket, Some(road), [bytes, payload], descriptors, SendFlags::empty()) {
+            Err(Errno::CONNREFUSED | Errno::NOENT) => {}
+            sent => return Ok(sent?),
+        }
+    }
+    Err(GONE)
+}
+
+fn receive(answers: &Owned, buffer: &mut [u8]) -> Result<Answered> {
     let mut descriptors = [const { None }; DESCRIPTORS];
-    let length = unix::receive_message(&answers, buffer, &mut descriptors, RecvFlags::empty())?;
-    if length == 0 {
+    let length = unix::receive_message(answers, buffer, &mut descriptors, RecvFlags::empty())?;
+    let bytes = &buffer[..length];
+    if bytes.is_empty() {
         return Err(GONE);
     }
-    let answer: Result<Answer> = postcard::from_bytes(&buffer[..length]).map_err(|_| Error::Broken)?;
+    if let Some(theirs) = bytes.strip_prefix(&[OTHER_BUILD]) {
+        return Err(of_another_build(theirs));
+    }
+    let answer: Result<Answer> = postcard::from_bytes(bytes).map_err(|_| Error::Broken)?;
     let [near, _] = descriptors;
     answer.map(|answer| (answer, near))
 }
 
-fn socket() -> Result<Owned> {
-    unix::socket(SocketType::DGRAM, SocketFlags::CLOEXEC)
+/// Says once that the host does not understand this process.
+fn of_another_build(theirs: &[u8]) -> Error {
+    start::prepare_log();
+    if log::first_time("build", 0) {
+        let theirs = String::from_utf8_lossy(theirs);
+        let theirs = theirs.escape_debug();
+        tracing::error!(
+            "the stack is that of tubesock {theirs}, and this process asks it as {VERSION} does: EPROTO; use a tubesock and a \
+             libtubesock_preload.so of one build"
+        );
+    }
+    Error::Kernel(libc::EPROTO)
 }
 
 /// Where the host of a token is, in this network namespace.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   asking process                                             host
-//!     datagram: Message, bytes; descriptors: reply end, near end ──► control socket, an abstract name
+//!     datagram: BUILD, Message, bytes; descriptors: reply end, near end ──► control socket, an abstract name
 //!     reply end ◄── Answer or Error; descriptor: a near end
 //! ```
 //!
@@ -26,7 +26,7 @@ use super::inner::ENTRANCE;
 use super::request::{Answer, Answered, Request};
 use super::{Inner, Token, client};
 use crate::bridge::Interest;
-use crate::bridge::name::{self, Name, Role};
+use crate::bridge::name::{self, Encoded, Name, Role};
 use crate::config::Key;
 use crate::engine::{Domain, Kind, SocketId};
 use crate::error::{Error, Result};
@@ -37,6 +37,15 @@ use rustix::event::epoll::EventFlags;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
+
+/// What a message begins with: the sources that its sender is built from, as are the types that come behind. In a program and its
+/// host these are two files, which may be of two builds.
+pub(super) const BUILD: [u8; 8] =
+    *env!("SOURCES_HASH").as_bytes().first_chunk().expect("build.rs gives so many");
+/// What an answer begins with to who is of another build, and `VERSION` comes behind: nothing that an answer begins with.
+pub(super) const OTHER_BUILD: u8 = 0xff;
+/// The version and the build, for people.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SOURCES_HASH"), ")");
 
 /// What makes a process one of the host's own.
 pub(super) type Secret = [u8; 16];
@@ -124,7 +133,7 @@ impl Control {
 }
 
 /// The abstract name of the control socket of a host.
-pub(super) fn control_name(token: Token) -> Vec<u8> {
+pub(super) fn control_name(token: Token) -> Encoded {
     Name { token, role: Role::Control, id: SocketId(0), salt: 0 }.encode()
 }
 
@@ -148,11 +157,17 @@ pub(super) fn serve(inner: &mut Inner, door: Door) {
 }
 
 fn answer(inner: &mut Inner, buffer: &[u8], arrived: Arrived) {
-    let Ok((message, bytes)) = postcard::take_from_bytes::<Message>(&buffer[..arrived.length]) else {
+    let [reply, near] = arrived.descriptors;
+    let (build, rest) = buffer[..arrived.length].split_at(BUILD.len().min(arrived.length));
+    if let Some(reply) = reply.as_ref().filter(|_| build != BUILD && build.iter().all(u8::is_ascii_hexdigit))
+    {
+        return send(reply, &[&[OTHER_BUILD], VERSION.as_bytes()].concat(), None);
+    }
+    let Some((message, bytes)) = postcard::take_from_bytes::<Message>(rest).ok().filter(|_| build == BUILD)
+    else {
         tracing::debug!("a message of {} bytes to the control socket is none of ours", arrived.length);
         return;
     };
-    let [reply, near] = arrived.descriptors;
     let answered = match message {
         Message::Closed(id) => return inner.closed(id),
         Message::ClosedSome => return inner.closed_some(),
@@ -183,8 +198,12 @@ fn answer(inner: &mut Inner, buffer: &[u8], arrived: Arrived) {
         }
         Message::Open { .. } | Message::Network { .. } => Err(Error::PermissionDenied),
     };
-    if let Some(reply) = reply {
-        send(&reply, answered);
+    let (answer, near) = match answered {
+        Ok((answer, near)) => (Ok(answer), near),
+        Err(error) => (Err(error), None),
+    };
+    if let (Some(reply), Ok(bytes)) = (reply, postcard::to_stdvec::<Result<Answer>>(&answer)) {
+        send(&reply, &bytes, near.as_ref());
     }
 }
 
@@ -200,12 +219,7 @@ fn ask(inner: &mut Inner, near: Option<&Owned>, request: Request, bytes: &[u8]) 
 }
 
 /// The asker may have gone; then there is nobody to tell.
-fn send(reply: &Owned, answered: Result<Answered>) {
-    let (answer, near) = match answered {
-        Ok((answer, near)) => (Ok(answer), near),
-        Err(error) => (Err(error), None),
-    };
-    let Ok(bytes) = postcard::to_stdvec::<Result<Answer>>(&answer) else { return };
-    let descriptor = near.as_ref().map(AsFd::as_fd);
-    let _ = unix::send_message(reply, None, [&bytes, &[]], descriptor.as_slice(), SendFlags::DONTWAIT);
+fn send(reply: &Owned, answer: &[u8], near: Option<&Owned>) {
+    let descriptor = near.map(AsFd::as_fd);
+    let _ = unix::send_message(reply, None, [answer, &[]], descriptor.as_slice(), SendFlags::DONTWAIT);
 }

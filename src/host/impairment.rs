@@ -64,7 +64,13 @@ pub fn impair_at(address: &Address, words: &str) -> Result<String> {
 }
 
 fn ask(host: &SocketAddrUnix, words: &str) -> Result<String> {
-    match client::exchange(host, Message::Impair, words.as_bytes(), None, Some(PATIENCE))? {
+    match client::exchange(
+        core::slice::from_ref(host),
+        Message::Impair,
+        words.as_bytes(),
+        None,
+        Some(PATIENCE),
+    )? {
         (Answer::Bytes(text), _) => Ok(String::from_utf8_lossy(&text).into_owned()),
         _ => Err(Error::Broken),
     }

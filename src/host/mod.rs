@@ -44,6 +44,7 @@ use crate::sys::descriptors::{Internal, Owned};
 use crate::sys::signals::Blocked;
 use crate::sys::{self, descriptors};
 use control::Message;
+pub use control::VERSION;
 use core::time::Duration;
 pub use entrance::{Entrance, can_enter};
 pub use exit::drain_at_exit;
@@ -204,7 +205,7 @@ pub fn host_has_gone(identity: &Identity, call: &'static str) {
 pub fn closed(identity: &Identity) {
     match Host::of(identity) {
         Some(host) => host.lock().closed(identity.id),
-        None => client::tell(client::name(identity.token), Message::Closed(identity.id)),
+        None => client::tell_of(identity, Message::Closed(identity.id)),
     }
 }
 
@@ -218,7 +219,7 @@ pub fn await_delivery(identity: &Identity, patience: Duration) -> Result<()> {
 pub fn closed_some() {
     match (Host::running().filter(|host| host.is_of_this_process()), elsewhere()) {
         (Some(host), _) => host.lock().closed_some(),
-        (None, Some(at)) => client::tell(client::address(at), Message::ClosedSome),
+        (None, Some(at)) => client::tell(at, Message::ClosedSome),
         (None, None) => {}
     }
 }

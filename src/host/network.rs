@@ -26,8 +26,6 @@ pub struct Network {
 
 /// Routes that are told of: an answer is one message.
 const ROUTES_MOST: usize = 2048;
-/// Bytes for an answer with so many.
-const ANSWER: usize = 128 * 1024;
 
 impl Network {
     /// That of `nat`.
@@ -76,8 +74,7 @@ fn of_a_host_to_come() -> Result<Network> {
 
 fn ask(at: &Address) -> Result<Network> {
     let message = Message::Network { secret: client::secret(at) };
-    let mut answer = vec![0; ANSWER];
-    match client::exchange_into(&mut answer, &client::address(at)?, message, &[], None, None)? {
+    match client::exchange(&[client::address(at)?], message, &[], None, None)? {
         (Answer::Network(network), _) => Ok(*network),
         _ => Err(Error::Broken),
     }

@@ -66,6 +66,8 @@ pub enum Request {
     },
     /// SIOCOUTQ
     Unacknowledged,
+    /// Seconds that close(2) is to wait (SO_LINGER), zero where it is not; answered by a number, for which nobody allocates.
+    LingerTime,
     /// A connection was taken from the near end of this listener.
     Accepted,
     /// The holder of the near end needs it no more.
@@ -167,6 +169,7 @@ impl Inner {
                 options::set(self, identity, level, name, bytes).map(|()| Answer::Done)
             }
             Request::Unacknowledged => Ok(Answer::Number(self.unacknowledged(id) as u64)),
+            Request::LingerTime => Ok(Answer::Number(self.socket(id)?.options.linger.unwrap_or(0).into())),
             Request::Accepted => {
                 self.accepted(id);
                 Ok(Answer::Done)

@@ -60,7 +60,7 @@ pub fn table_at(address: &Address) -> Result<Table> {
 }
 
 fn ask(host: &SocketAddrUnix) -> Result<Table> {
-    let (_, file) = client::exchange(host, Message::Table, &[], None, Some(PATIENCE))?;
+    let (_, file) = client::exchange(core::slice::from_ref(host), Message::Table, &[], None, Some(PATIENCE))?;
     let bytes = contents(&file.ok_or(Error::Broken)?)?;
     postcard::from_bytes(&bytes).map_err(|_| Error::Broken)
 }

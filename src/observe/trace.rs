@@ -13,7 +13,7 @@
 //! The time is CLOCK_MONOTONIC, one clock for all processes of a machine, and for a call it is the time at which the
 //! program made it. A call's line is written when its result is known, so lines are not in the order of their times.
 //! A packet is as `observe::packet` shows it. Every line is one write(2) to a file opened with O_APPEND: several
-//! processes can share the file. A line that cannot be written is lost.
+//! processes can share the file. When a line cannot be written the trace of this process ends, and the log says so.
 
 use super::event::{self, What};
 use super::rung;
@@ -24,6 +24,7 @@ use crate::sys::append::Appender;
 use crate::time::Instant;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
+use rustix::io::Errno;
 use std::sync::OnceLock;
 
 static ENABLED: AtomicBool = AtomicBool::new(false);
@@ -82,10 +83,21 @@ pub fn packet(now: Instant, outgoing: bool, packet: &[u8]) {
 
 fn write(now: Instant, what: fmt::Arguments<'_>) {
     match OUT.get() {
-        // A full disk ends the trace, not the program's work.
-        Some(Out::Lines(file)) => drop(file.append(line(now, what).as_bytes())),
+        Some(Out::Lines(file)) => {
+            if let Err(errno) = file.append(line(now, what).as_bytes()) {
+                end(errno);
+            }
+        }
         Some(Out::Ladder(out, since)) => append(out, &drawn(*since, &line(now, what))),
         None => {}
+    }
+}
+
+/// A full disk, or a limit on the size of files, ends the trace, not the program's work.
+fn end(errno: Errno) {
+    // EBADF: this child, forked without a host, has closed the file.
+    if ENABLED.swap(false, Ordering::Relaxed) && errno != Errno::BADF {
+        tracing::error!("TUBESOCK_TRACE: {}; the trace ends here", std::io::Error::from(errno));
     }
 }
 

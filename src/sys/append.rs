@@ -53,15 +53,12 @@ impl Appender {
     }
 
     /// Appends a record. Only when the kernel takes a part of it, as on a full disk, is there a second write. A pipe is
-    /// waited for; EPIPE, without a signal, when its reader has gone. EBADF after a child, forked without a host, has closed it.
+    /// waited for. EPIPE when its reader has gone, EFBIG where a limit on the size of files ends it, both without a signal. EBADF after a child, forked without a host, has closed it.
     pub fn append(&self, record: &[u8]) -> Result<()> {
         if !descriptors::is_internal(self.file.as_raw_fd()) {
             return Err(Errno::BADF);
         }
-        match self.regular {
-            true => self.write(record),
-            false => signals::without_pipe_signal(|| self.write(record)),
-        }
+        signals::without(if self.regular { libc::SIGXFSZ } else { libc::SIGPIPE }, || self.write(record))
     }
 
     fn write(&self, mut record: &[u8]) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Signals: blocking them for a while, in the calling thread, and waiting for them.
 
+use super::raw;
 use core::mem::MaybeUninit;
 use rustix::process::Pid;
 
@@ -24,13 +25,18 @@ impl Blocked {
 
     /// Whether one of `ENDS` came meanwhile that the program does not ignore, and did not block itself.
     pub fn holds_an_end(&self) -> bool {
-        let mut pending = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: sigpending writes the set, and cannot fail with a place for it.
-        unsafe { libc::sigpending(pending.as_mut_ptr()) };
-        // SAFETY: written above.
-        let pending = unsafe { pending.assume_init() };
+        let pending = pending();
         ENDS.into_iter().any(|end| contains(&pending, end) && !contains(&self.0, end) && !is_ignored(end))
     }
+}
+
+/// Signals that wait for this thread to let them through.
+fn pending() -> libc::sigset_t {
+    let mut pending = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigpending writes the set, and cannot fail with a place for it.
+    unsafe { libc::sigpending(pending.as_mut_ptr()) };
+    // SAFETY: written above.
+    unsafe { pending.assume_init() }
 }
 
 fn contains(set: &libc::sigset_t, signal: i32) -> bool {
@@ -58,35 +64,6 @@ fn set_of(signals: impl IntoIterator<Item = i32>) -> libc::sigset_t {
     }
     // SAFETY: initialised above.
     unsafe { set.assume_init() }
-}
-
-/// Calls what may write to a pipe whose reader has gone: without SIGPIPE, which is the program's own affair.
-pub fn without_pipe_signal<T>(call: impl FnOnce() -> T) -> T {
-    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigemptyset initialises the set.
-    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-    // SAFETY: initialised above.
-    unsafe { libc::sigaddset(set.as_mut_ptr(), libc::SIGPIPE) };
-    let pending = || {
-        let mut pending = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: sigpending writes the set.
-        unsafe { libc::sigpending(pending.as_mut_ptr()) };
-        // SAFETY: written above.
-        unsafe { libc::sigismember(pending.as_ptr(), libc::SIGPIPE) == 1 }
-    };
-    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the first set is initialised, the second is written; the call cannot fail with these arguments.
-    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), before.as_mut_ptr()) };
-    let waited = pending();
-    let result = call();
-    if !waited && pending() {
-        let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: an initialised set and a time; what came is not asked for.
-        unsafe { libc::sigtimedwait(set.as_ptr(), core::ptr::null_mut(), &raw const at_once) };
-    }
-    // SAFETY: the set is one that the kernel gave.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), core::ptr::null_mut()) };
-    result
 }
 
 impl Drop for Blocked {
@@ -162,6 +139,27 @@ impl Awaited {
         // SAFETY: the set is one that the kernel gave.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, core::ptr::null_mut()) };
     }
+}
+
+/// Does `work`, for which the kernel may send this thread `signal`, and throws that away: it is not about the program's own.
+pub fn without<T>(signal: i32, work: impl FnOnce() -> T) -> T {
+    let set = set_of([signal]);
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the first set is initialised, the second is written; the call cannot fail with these arguments.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, before.as_mut_ptr()) };
+    // SAFETY: pthread_sigmask wrote it.
+    let before = unsafe { before.assume_init() };
+    let waited = contains(&before, signal) && contains(&pending(), signal);
+    let done = work();
+    if !waited && contains(&pending(), signal) {
+        let (at_once, errno) = (libc::timespec { tv_sec: 0, tv_nsec: 0 }, raw::errno());
+        // SAFETY: an initialised set and a time; what came is not asked for.
+        unsafe { libc::sigtimedwait(&raw const set, core::ptr::null_mut(), &raw const at_once) };
+        raw::set_errno(errno);
+    }
+    // SAFETY: the set is one that the kernel gave.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, core::ptr::null_mut()) };
+    done
 }
 
 /// Ends this process by `signal`, as it ended another one: the parent sees the same. No second core is written.

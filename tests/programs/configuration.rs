@@ -34,7 +34,10 @@ fn port_of_another_tubesock_ends_with_78() {
     let host = Program::new(env!("CARGO_BIN_EXE_tubesock")).args(["host", "--publish", &publish, "--listen"]);
     for program in [Program::new("true").on(&Stack::run().publish_as(&publish)), host.arg(&path)] {
         let outcome = program.run().status(78);
-        assert!(outcome.stderr.contains(&format!("127.0.0.1:{port} (EADDRINUSE): another tubesock")), "{outcome}");
+        assert!(
+            outcome.stderr.contains(&format!("127.0.0.1:{port} (EADDRINUSE): another tubesock")),
+            "{outcome}"
+        );
     }
     assert!(path.symlink_metadata().is_err(), "the host has left nothing behind");
 }
@@ -52,6 +55,30 @@ fn capture_that_cannot_be_written_ends_with_78() {
     let stack = Stack::run().capture(&directory.file("missing/file.pcapng"));
     let outcome = Program::new("curl").args(["-sS", "http://10.0.2.2/"]).on(&stack).run().status(78);
     assert!(outcome.stderr.contains("missing/file.pcapng"), "{outcome}");
+}
+
+/// A limit on the size of files, which kills a program that exceeds it, ends the files that are not its own.
+#[test]
+fn files_that_may_not_grow() {
+    let server = HttpServer::start();
+    for stack in [Stack::run(), Stack::preload()] {
+        let directory = Directory::new();
+        let (capture, trace) = (directory.file("capture.pcapng"), directory.file("trace"));
+        let url = format!("http://{}:{}/bytes/1000000", stack.gateway(), server.port());
+        let stack = stack.capture(&capture).set("trace", trace.to_str().expect("a plain name"));
+        let limited = ["sh", "-c", "ulimit -f 4; exec \"$@\"", "sh"];
+        let outcome = Program::new("curl").args(["-sS", &url]).on(&stack).inside(limited).run().success();
+        assert_eq!(outcome.stdout.len(), 1_000_000, "{outcome}");
+        for line in
+            ["the capture ends here", "TUBESOCK_TRACE: File too large (os error 27); the trace ends here"]
+        {
+            assert_eq!(outcome.stderr.matches(line).count(), 1, "{outcome}");
+        }
+        for file in [capture, trace] {
+            let size = std::fs::metadata(&file).expect("it was made").len();
+            assert!((1..=4 * 1024).contains(&size), "{} has {size} bytes", file.display());
+        }
+    }
 }
 
 #[test]

@@ -51,6 +51,27 @@ fn what_crosses_by_the_near_end_keeps_its_order() {
     reader.join().expect("all of them, in order");
 }
 
+/// An error queue gives the datagram back with what it tells, however large.
+#[test]
+fn large_report() {
+    let script = "import select, socket
+bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+bound.bind(('127.0.0.1', 0))
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+SO_TIMESTAMPING, TX_SOFTWARE, SOFTWARE = 37, 1 << 1, 1 << 4
+client.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, TX_SOFTWARE | SOFTWARE)
+client.sendto(b'x' * 60000, bound.getsockname())
+poll = select.poll()
+poll.register(client, 0)
+poll.poll(20000)
+data, control, _, _ = client.recvmsg(1 << 16, 1000, socket.MSG_ERRQUEUE)
+print(data.count(b'x'), len(control) > 0)";
+    for stack in [Stack::run(), Stack::preload()] {
+        let program = Program::new(PYTHON).args(["-c", script]).on(&stack);
+        assert_eq!(program.run().success().text(), "60000 True\n");
+    }
+}
+
 #[test]
 fn published_server() {
     let outside = free_port();

@@ -142,6 +142,55 @@ fn from_another_network_namespace() {
     assert_eq!(outcome.text(), "b'through' True\n");
 }
 
+/// SO_LINGER waits there, too: for a peer that reads nothing, as long as it says.
+#[test]
+fn closing_waits_from_another_network_namespace() {
+    let host = Host::start(&[]);
+    let script = "\
+import select, socket, struct, time
+listener = socket.create_server(('127.0.0.1', 0))
+client = socket.create_connection(listener.getsockname())
+accepted, _ = listener.accept()
+client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 1))
+client.setblocking(False)
+while select.select([], [client], [], 0.5)[1]:
+    client.send(bytes(65536))
+begun = time.monotonic()
+client.close()
+print(0.9 < time.monotonic() - begun < 5)";
+    let program = Program::new(PYTHON).args(["-c", script]);
+    let outcome = host.run(program).inside(in_namespace("exec \"$@\"")).run().success();
+    assert_eq!(outcome.text(), "True\n");
+}
+
+/// A program's library and its host of two builds do not understand each other, and say so, naming both.
+#[test]
+fn another_build() {
+    let host = Host::start(&[]);
+    let script = "\
+import os, socket, subprocess, sys
+path, real, *command = sys.argv[1:]
+fake = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+fake.bind(path)
+child = subprocess.Popen(command, env=os.environ | {'TUBESOCK_HOST': path})
+message, descriptors, _, _ = socket.recv_fds(fake, 1 << 16, 2)
+socket.socket(fileno=descriptors[0]).send(b'\\xff9.9.9 (deadbeef)')
+child.wait()
+asker = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+asker.connect(real)
+answers, reply = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+socket.send_fds(asker, [b'00000000' + message[8:]], [reply.fileno()])
+print(answers.recv(100))";
+    let library = format!("LD_PRELOAD={}", host.directory.file("libtubesock_preload.so").display());
+    let asking = "import socket; socket.socket()";
+    let program = Program::new(PYTHON).args(["-c", script]).arg(host.directory.file("fake")).arg(&host.path);
+    let outcome = program.args(["env", &library, PYTHON, "-c", asking]).run().success();
+    let version = tubesock::host::VERSION;
+    assert_eq!(outcome.text(), format!("b'\\xff{version}'\n"), "{outcome}");
+    let told = format!("tubesock 9.9.9 (deadbeef), and this process asks it as {version} does: EPROTO");
+    assert!(outcome.stderr.contains(&told) && outcome.stderr.contains("Protocol error"), "{outcome}");
+}
+
 /// Nothing goes another way when the host has ended.
 #[test]
 fn end_of_a_shared_host() {

@@ -145,7 +145,11 @@ const PEEK_ALL: c_int = libc::MSG_PEEK | libc::MSG_WAITALL;
 unsafe fn receive_specially<K: Kernel>(fd: c_int, message: &mut msghdr, flags: c_int) -> ssize_t {
     // SAFETY: as the caller's.
     let wanted = match unsafe { vectors(message.msg_iov, message.msg_iovlen as size_t) } {
-        Ok(vector) => vector.iter().map(|part| part.iov_len).sum::<size_t>(),
+        // What is too long for the kernel it refuses itself, but where the bytes are thrown away.
+        Ok(vector) if vector.iter().any(|part| part.iov_len.cast_signed() < 0) => {
+            return fail(Error::InvalidArgument) as ssize_t;
+        }
+        Ok(vector) => vector.iter().map(|part| part.iov_len).fold(0, size_t::saturating_add),
         Err(error) => return fail(error) as ssize_t,
     };
     let truncates = flags & libc::MSG_TRUNC != 0;

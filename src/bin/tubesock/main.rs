@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 /// Gives an unmodified program a TCP/IP stack of its own, in user space, without root.
 #[derive(Parser)]
-#[command(name = "tubesock", version, max_term_width = 100)]
+#[command(name = "tubesock", version = tubesock::host::VERSION, max_term_width = 100)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,

@@ -224,6 +224,98 @@ static void data(void)
     fact("recv afterwards", "%s", received(&byte, recv(ends[1], &byte, 1, MSG_DONTWAIT)));
 }
 
+/* Null where an address or its length should be: what is looked at first. */
+static void null_addresses(void)
+{
+    union address address = loopback(AF_INET, 0);
+    void *volatile null = NULL;
+    int listening = listener(AF_INET, 4), ends[2];
+    int fd = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
+    int datagrams = (int)MUST(socket(AF_INET, SOCK_DGRAM, 0));
+    socklen_t length = sizeof address, none = 0, negative = (socklen_t)-1;
+    char byte = 'x';
+
+    connection(AF_INET, ends);
+    fact("getpeername, unconnected", "%s", outcome(getpeername(fd, null, null)));
+    fact("getpeername, address", "%s", outcome(getpeername(ends[0], null, &length)));
+    fact("getpeername, address without a length", "%s", outcome(getpeername(ends[0], null, &none)));
+    fact("what its length is", "%u", none);
+    fact("getpeername, length", "%s", outcome(getpeername(ends[0], &address.any, null)));
+    fact("getsockname, both", "%s", outcome(getsockname(fd, null, null)));
+    fact("getsockname, address, negative", "%s", outcome(getsockname(fd, null, &negative)));
+    fact("bind, no length", "%s", outcome(bind(fd, null, 0)));
+    fact("bind, longer than can be", "%s", outcome(bind(fd, null, 129)));
+    fact("bind, negative", "%s", outcome(bind(fd, null, negative)));
+    fact("connect, no length", "%s", outcome(connect(fd, null, 0)));
+    fact("connect, longer than can be", "%s", outcome(connect(fd, null, 129)));
+    fact("connect", "%s", outcome(connect(fd, null, 16)));
+    set_nonblocking(listening);
+    fact("accept, nobody", "%s", outcome(accept(listening, &address.any, null)));
+    connected_to(listening);
+    await(listening, POLLIN);
+    fact("accept, length", "%s", outcome(accept(listening, &address.any, null)));
+    fact("accept, nobody again", "%s", outcome(accept(listening, &address.any, null)));
+    connected_to(listening);
+    await(listening, POLLIN);
+    length = 7;
+    fact("accept, address", "%s", success(accept(listening, null, &length)));
+    fact("what the length is", "%u", length);
+    fact("sendto, length without an address", "%s", outcome(sendto(datagrams, &byte, 1, 0, null, 129)));
+    fact("sendto, longer than can be", "%s", outcome(sendto(datagrams, &byte, 1, 0, &address.any, 129)));
+    fact("sendto, of a connection", "%s", outcome(sendto(ends[0], &byte, 1, 0, &address.any, 129)));
+    fact("sendto, nothing of it", "%s", outcome(sendto(datagrams, null, 1, 0, &address.any, 0)));
+}
+
+/* Null where data, a message or an option should be. */
+static void null_values(void)
+{
+    void *volatile null = NULL;
+    int fd = (int)MUST(socket(AF_INET, SOCK_STREAM, 0)), ends[2], pair[2], value = 0;
+    socklen_t length = sizeof value, none = 0, negative = (socklen_t)-1;
+    struct iovec vector = {.iov_base = null, .iov_len = 1}, long_one = {.iov_base = &value, .iov_len = (size_t)-1};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1}, longer = {.msg_iov = &long_one, .msg_iovlen = 1};
+    struct iovec two[2] = {{.iov_base = &value, .iov_len = SIZE_MAX / 2}, {.iov_base = &value, .iov_len = SIZE_MAX / 2}};
+    struct msghdr much = {.msg_iov = two, .msg_iovlen = 2}, absent = {.msg_iov = null, .msg_iovlen = 1};
+
+    connection(AF_INET, ends);
+    datagram_pair(AF_INET, pair);
+    fact("getsockopt, value", "%s", outcome(getsockopt(fd, SOL_SOCKET, SO_TYPE, null, &length)));
+    fact("getsockopt, value without a length", "%s", outcome(getsockopt(fd, SOL_SOCKET, SO_TYPE, null, &none)));
+    fact("getsockopt, value, negative", "%s", outcome(getsockopt(fd, SOL_SOCKET, SO_TYPE, null, &negative)));
+    fact("getsockopt, length", "%s", outcome(getsockopt(fd, SOL_SOCKET, SO_TYPE, &value, null)));
+    fact("getsockopt, none such, value", "%s", outcome(getsockopt(fd, SOL_SOCKET, 999, null, &length)));
+    fact("getsockopt, none such, length", "%s", outcome(getsockopt(fd, SOL_SOCKET, 999, &value, null)));
+    fact("getsockopt, none such of TCP, value", "%s", outcome(getsockopt(fd, IPPROTO_TCP, 999, null, &length)));
+    fact("getsockopt, no such level, value", "%s", outcome(getsockopt(fd, 999, 1, null, &length)));
+    fact("setsockopt", "%s", outcome(setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, null, sizeof value)));
+    fact("setsockopt without a length", "%s", outcome(setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, null, 0)));
+    fact("setsockopt, negative", "%s", outcome(setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, null, negative)));
+    fact("setsockopt, none such", "%s", outcome(setsockopt(fd, SOL_SOCKET, 999, null, sizeof value)));
+    fact("setsockopt, none such of TCP", "%s", outcome(setsockopt(fd, IPPROTO_TCP, 999, null, sizeof value)));
+    fact("setsockopt, none such of IP", "%s", outcome(setsockopt(fd, IPPROTO_IP, 999, null, sizeof value)));
+    fact("setsockopt, no such level", "%s", outcome(setsockopt(fd, 999, 1, null, sizeof value)));
+    for (int i = 0; i < 2; i++) {
+        int at = i ? pair[1] : ends[1], from = i ? pair[0] : ends[0];
+        const char *kind = i ? "datagrams" : "stream";
+
+        fact(label("sendmsg, %s", kind), "%s", outcome(sendmsg(from, null, MSG_NOSIGNAL)));
+        fact(label("sendmsg, data, %s", kind), "%s", outcome(sendmsg(from, &message, MSG_NOSIGNAL)));
+        fact(label("sendmsg, vector, %s", kind), "%s", outcome(sendmsg(from, &absent, MSG_NOSIGNAL)));
+        fact(label("sendmsg, too long, %s", kind), "%s", outcome(sendmsg(from, &longer, MSG_NOSIGNAL)));
+        fact(label("recvmsg, nothing there, %s", kind), "%s", outcome(recvmsg(at, null, MSG_DONTWAIT)));
+        MUST(send(from, "1", 1, 0));
+        await(at, POLLIN);
+        fact(label("recvmsg, %s", kind), "%s", outcome(recvmsg(at, null, MSG_DONTWAIT)));
+        fact(label("recvmsg, vector, %s", kind), "%s", outcome(recvmsg(at, &absent, MSG_DONTWAIT)));
+        fact(label("recvmsg, too long, %s", kind), "%s", outcome(recvmsg(at, &longer, MSG_DONTWAIT)));
+        fact(label("recvmsg, too long, MSG_TRUNC, %s", kind), "%s", outcome(recvmsg(at, &longer, MSG_DONTWAIT | MSG_TRUNC)));
+        fact(label("recvmsg, much, MSG_PEEK, %s", kind), "%s", outcome(recvmsg(at, &much, MSG_DONTWAIT | MSG_PEEK)));
+        fact(label("recvmsg, much, MSG_PEEK and MSG_TRUNC, %s", kind), "%s",
+             outcome(recvmsg(at, &much, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC)));
+        fact(label("recvmsg, data, %s", kind), "%s", outcome(recvmsg(at, &message, MSG_DONTWAIT)));
+    }
+}
+
 static void not_a_socket(void)
 {
     union address address = loopback(AF_INET, 0);
@@ -287,6 +379,8 @@ const struct parity_case cases[] = {
     {"accepts", accepts},
     {"names", names},
     {"data", data},
+    {"null_addresses", null_addresses},
+    {"null_values", null_values},
     {"not_a_socket", not_a_socket},
     {"other_families", other_families},
     {NULL, NULL},
