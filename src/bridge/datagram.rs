@@ -51,6 +51,8 @@ pub struct Datagram {
     raised: bool,
     /// shutdown(2) with SHUT_WR or SHUT_RDWR
     pub shut_write: bool,
+    /// With SHUT_RD or SHUT_RDWR: the near end takes no more, and whoever reads has what it took, and asks for the rest.
+    pub shut_read: bool,
 }
 
 impl Datagram {
@@ -68,6 +70,7 @@ impl Datagram {
             error: None,
             raised: false,
             shut_write: false,
+            shut_read: false,
         };
         Ok((near, datagram))
     }
@@ -167,18 +170,35 @@ impl Datagram {
             self.forward(id, engine, buffer, now);
             self.show_errors(id, engine);
         }
-        while let Some(message) = self.waiting.take().or_else(|| next(id, engine, options)) {
-            if unix::send(&self.far, &message) == Err(Errno::AGAIN) {
+        while !self.shut_read
+            && let Some(message) = self.waiting.take().or_else(|| next(id, engine, options))
+        {
+            // Of other errors the near end has gone.
+            if let Err(errno @ (Errno::AGAIN | Errno::PIPE)) = unix::send(&self.far, &message) {
+                self.shut_read |= errno == Errno::PIPE;
                 self.waiting = Some(message);
                 break;
             }
         }
-        let watch = self.waiting.is_some();
+        let watch = self.waiting.is_some() && !self.shut_read;
         if watch != self.watched {
             let flags = if watch { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
             interest.change(&self.far, id, flags);
             self.watched = watch;
         }
+    }
+
+    /// The next that has not gone to the near end; it stays the next where it is only looked at.
+    pub fn take(
+        &mut self,
+        id: SocketId,
+        engine: &mut Engine,
+        options: &Options,
+        peek: bool,
+    ) -> Option<Vec<u8>> {
+        let message = self.waiting.take().or_else(|| next(id, engine, options))?;
+        self.waiting = peek.then(|| message.clone());
+        Some(message)
     }
 }
 

@@ -320,6 +320,14 @@ pub fn show_errors(identity: &Identity) {
     let _ = demand(identity, "recvfrom", Request::ShowErrors);
 }
 
+/// The next datagram, behind its header, of a socket whose near end is shut for reading and has no more; None when there is none.
+pub fn next_datagram(identity: &Identity, peek: bool) -> Option<Vec<u8>> {
+    match ask(identity, "recvmsg", Request::NextDatagram { peek }) {
+        Ok(Answer::Bytes(datagram)) => Some(datagram),
+        _ => None,
+    }
+}
+
 /// What ICMP said of a datagram that the socket sent; EAGAIN when nothing is left (MSG_ERRQUEUE).
 pub fn next_report(identity: &Identity) -> Result<ErrorReport> {
     match ask(identity, "recvmsg", Request::NextReport)? {

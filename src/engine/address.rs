@@ -134,9 +134,9 @@ impl Engine {
             })
     }
 
-    /// Whether `address` is on a subnet of ours.
+    /// Whether `address` is on the link: what is for it goes to nobody else there (RT_SCOPE_LINK).
     pub(super) fn is_neighbour(&self, address: IpAddr) -> bool {
-        self.settings.addresses.iter().any(|own| own.contains(address))
+        self.next_hop(address) == Some(address)
     }
 
     /// Whether `address` is not one host's: everybody, or a group.

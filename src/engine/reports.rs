@@ -193,18 +193,19 @@ impl Engine {
         }
     }
 
-    /// A datagram leaves, in `packet`: tells the socket when, if it wants to know (skb_tstamp_tx). With the packet comes an
-    /// Ethernet header, as Linux's loopback has one.
-    pub(super) fn stamp_sent(&mut self, id: SocketId, to: SocketAddr, packet: &[u8], now: Instant) {
-        let Some(datagrams) = self.sockets.datagrams_mut(id) else { return };
-        let wanted = datagrams.timestamps;
-        if !wanted.on {
-            return;
-        }
-        datagrams.timestamps.next = wanted.next.wrapping_add(u32::from(wanted.numbered));
+    /// What a socket is told of a datagram that leaves now, in `packet`, if it wants to know when one does (skb_tstamp_tx). With
+    /// the packet comes an Ethernet header, as Linux's loopback has one.
+    pub(super) fn stamp(
+        &self,
+        id: SocketId,
+        to: SocketAddr,
+        packet: &[u8],
+        now: Instant,
+    ) -> Option<ErrorReport> {
+        let wanted = self.sockets.datagrams(id)?.timestamps;
         let kind: [u8; 2] = if to.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] };
         let frame = || [&[0; 12], &kind[..], packet].concat();
-        let report = ErrorReport {
+        wanted.on.then(|| ErrorReport {
             error: Error::Kernel(libc::ENOMSG),
             origin: Origin::Timestamping,
             kind: 0,
@@ -216,8 +217,15 @@ impl Engine {
             offender: None,
             to,
             payload: if wanted.only { Vec::new() } else { frame() },
-        };
-        self.queue_report(id, report);
+        })
+    }
+
+    /// It has left.
+    pub(super) fn stamp_sent(&mut self, id: SocketId, stamp: Option<ErrorReport>) {
+        let (Some(stamp), Some(datagrams)) = (stamp, self.sockets.datagrams_mut(id)) else { return };
+        let wanted = &mut datagrams.timestamps;
+        wanted.next = wanted.next.wrapping_add(u32::from(wanted.numbered));
+        self.queue_report(id, stamp);
         self.announce(id);
     }
 

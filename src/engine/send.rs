@@ -243,8 +243,9 @@ impl Engine {
         if protocol != Protocol::Icmp && self.is_for_many(remote.ip()) {
             self.deliver_copies(id, source, remote, &route, payload);
         }
-        self.stamp_sent(id, remote, &packet, now);
+        let stamp = self.stamp(id, remote, &packet, now);
         self.dispatch(id, packet, remote, &route, now)?;
+        self.stamp_sent(id, stamp);
         self.counters.datagrams_sent += 1;
         Ok(())
     }

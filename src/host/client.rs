@@ -111,7 +111,7 @@ pub(super) fn exchange(
         sockopt::set_socket_timeout(&answers, Timeout::Recv, patience)?;
     }
     match message {
-        Message::Ask(Request::NextReport) | Message::Network { .. } => {
+        Message::Ask(Request::NextReport | Request::NextDatagram { .. }) | Message::Network { .. } => {
             receive(&answers, &mut vec![0; LARGE_ANSWER])
         }
         _ => receive(&answers, &mut [0; ANSWER]),

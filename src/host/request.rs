@@ -29,6 +29,11 @@ pub enum Request {
     ConnectDatagram(Option<SocketAddr>),
     /// sendmsg(2) of a datagram socket
     SendDatagram(Option<SocketAddr>, Control),
+    /// recvmsg(2) of a datagram socket that was shut for reading, when the near end has no more: answered by one with its header
+    NextDatagram {
+        /// It is only looked at.
+        peek: bool,
+    },
     /// recvmsg(2) with MSG_ERRQUEUE
     NextReport,
     /// getsockname(2)
@@ -142,6 +147,7 @@ impl Inner {
             Request::SendDatagram(to, control) => {
                 self.send_datagram(identity, to, &control, bytes).map(|plain| Answer::Sent { plain })
             }
+            Request::NextDatagram { peek } => self.next_datagram(id, peek).map(Answer::Bytes),
             Request::NextReport => {
                 self.next_report(id, identity.near()).map(|report| Answer::Report(Box::new(report)))
             }

@@ -344,6 +344,7 @@ impl Inner {
         let ends = self.engine.peer_of_released(id).is_some();
         if let Role::Datagram(datagram) = &mut self.socket(id)?.role {
             datagram.shut_write |= writing;
+            datagram.shut_read |= reading;
         }
         match &mut self.socket(id)?.role {
             Role::Stream(stream) if has_peer => {
@@ -398,6 +399,17 @@ impl Inner {
         self.engine.send_with(id, to, control, payload, sys::now())?;
         self.step();
         Ok(!bypass::is_on() && *control == Control::default() && self.engine.sends_plainly(id, to))
+    }
+
+    /// A datagram that the near end of a socket does not take any more. EAGAIN.
+    pub fn next_datagram(&mut self, id: SocketId, peek: bool) -> Result<Vec<u8>> {
+        let Inner { bridge, engine, .. } = self;
+        match bridge.socket(id) {
+            Some(Socket { role: Role::Datagram(datagram), options, .. }) if datagram.shut_read => {
+                datagram.take(id, engine, options, peek).ok_or(Error::WouldBlock)
+            }
+            _ => Err(Error::WouldBlock),
+        }
     }
 
     /// What ICMP said of a datagram, once; the pending error is that of the next (sock_dequeue_err_skb).

@@ -194,10 +194,19 @@ fn a_stream_keeps_to_its_interface_and_its_neighbours() {
     let id = set(&mut world, SocketOption::Device(Some(Path::Link)));
     let refused = world.near.engine.connect(id, address("127.0.0.1:80"), world.now);
     assert_eq!(refused, Err(Error::NetworkUnreachable));
-    let id = set(&mut world, SocketOption::OnlyNeighbours(true));
-    let refused = world.near.engine.connect(id, address("192.0.2.1:80"), world.now);
-    assert_eq!(refused, Err(Error::NetworkUnreachable));
-    assert_eq!(world.near.engine.connect(id, address("10.0.2.2:80"), world.now), Ok(()));
+    let addresses = vec!["10.0.2.15/24".parse().expect("a network")];
+    let routes = ["0.0.0.0/0,10.0.2.2", "192.0.2.0/24", "192.0.2.128/25,10.0.2.2"];
+    let routes = routes.map(|route| route.parse().expect("a route")).to_vec();
+    world.near.engine.set_addressing(addresses, routes);
+    for (to, expected) in [
+        ("10.0.2.2:80", Ok(())),
+        ("192.0.2.1:80", Ok(())),
+        ("192.0.2.129:80", Err(Error::NetworkUnreachable)),
+        ("198.51.100.1:80", Err(Error::NetworkUnreachable)),
+    ] {
+        let id = set(&mut world, SocketOption::OnlyNeighbours(true));
+        assert_eq!(world.near.engine.connect(id, address(to), world.now), expected, "{to}");
+    }
 }
 
 /// IP_MINTTL (RFC 5082): what has come too far is dropped.

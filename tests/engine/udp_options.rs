@@ -1,7 +1,9 @@
 //! UDP-Lite, and the options of datagram sockets that change what is sent. The answers are Linux 6.18's.
 
 use crate::world::{World, address, changes};
-use tubesock::engine::{Control, Coverage, Domain, Engine, Kind, Origin, SocketId, SocketOption, Timestamps};
+use tubesock::engine::{
+    Control, Coverage, Domain, Engine, Kind, Origin, PathMtuDiscovery, SocketId, SocketOption, Timestamps,
+};
 use tubesock::error::Error;
 use tubesock::ip::Treatment;
 use tubesock::time::Instant;
@@ -174,4 +176,11 @@ fn when_a_datagram_left() {
         assert_eq!((report.sent_micros, report.payload.len()), (Some(world.now.micros()), 0));
         assert_eq!(engine.take_error(id), None, "it is no error");
     }
+    engine
+        .set_option(id, SocketOption::PathMtuDiscovery(Domain::V4, PathMtuDiscovery::Do), world.now)
+        .expect("option");
+    assert_eq!(engine.send_to(id, Some(to), &[0; 2000], world.now), Err(Error::MessageTooLong));
+    assert_eq!(engine.next_report(id), None, "what is refused has not left");
+    engine.send_to(id, Some(to), b"x", world.now).expect("send");
+    assert_eq!(engine.next_report(id).map(|report| report.data), Some(2), "nor is it counted");
 }

@@ -65,10 +65,10 @@ poll = select.poll()
 poll.register(client, 0)
 poll.poll(20000)
 data, control, _, _ = client.recvmsg(1 << 16, 1000, socket.MSG_ERRQUEUE)
-print(data.count(b'x'), len(control) > 0)";
+print(data.endswith(b'x' * 60000), len(control) > 0)";
     for stack in [Stack::run(), Stack::preload()] {
         let program = Program::new(PYTHON).args(["-c", script]).on(&stack);
-        assert_eq!(program.run().success().text(), "60000 True\n");
+        assert_eq!(program.run().success().text(), "True True\n");
     }
 }
 

@@ -86,7 +86,9 @@ pub(super) unsafe fn receive<K: Kernel>(
                 Ok(None) => quiet = true,
             },
             (1.., Some(arrival)) => break message.arrived(identity, &arrival, &native, count),
-            // Shut down, or an error that is the kernel's.
+            // SAFETY: as the caller's.
+            (0, _) => break unsafe { receive_behind(identity, message, &mut native, flags) },
+            // An error that is the kernel's.
             _ => break count,
         }
     };
@@ -100,6 +102,42 @@ pub(super) unsafe fn receive<K: Kernel>(
     count
 }
 
+/// Receives one that came when the near end was shut for reading, or was on its way to it then; 0 where there is none.
+///
+/// # Safety
+/// The vector's buffers are writable.
+unsafe fn receive_behind(
+    identity: &Identity,
+    message: &mut Message<'_>,
+    native: &mut msghdr,
+    flags: c_int,
+) -> ssize_t {
+    let datagram = work(|| Ok(calls::next_datagram(identity, flags & libc::MSG_PEEK != 0))).ok().flatten();
+    let Some((header, payload)) = datagram.as_ref().and_then(|datagram| datagram.split_first_chunk()) else { return 0 };
+    let Some(arrival) = decode(header) else { return 0 };
+    // SAFETY: as the caller's.
+    let copied = unsafe { scatter(payload, message.vector) };
+    native.msg_flags = if copied < payload.len() { libc::MSG_TRUNC } else { 0 };
+    native.msg_controllen = 0;
+    let told = if flags & libc::MSG_TRUNC != 0 { payload.len() } else { copied };
+    message.arrived(identity, &arrival, native, (HEADER + told) as ssize_t)
+}
+
+/// Copies to the buffers of a vector what fits there, and says how much that is.
+///
+/// # Safety
+/// The vector's buffers are writable.
+unsafe fn scatter(bytes: &[u8], vector: &[iovec]) -> usize {
+    let mut rest = bytes;
+    for part in vector.iter().filter(|part| !part.iov_base.is_null()) {
+        let (now, later) = rest.split_at(rest.len().min(part.iov_len));
+        // SAFETY: the program's buffer, of the length it gave.
+        unsafe { core::ptr::copy_nonoverlapping(now.as_ptr(), part.iov_base.cast(), now.len()) };
+        rest = later;
+    }
+    bytes.len() - rest.len()
+}
+
 /// What ICMP said of a datagram (IP_RECVERR): its payload, where it went to, and the error as a control message.
 ///
 /// # Safety
@@ -109,21 +147,16 @@ unsafe fn receive_report(identity: &Identity, message: &mut Message<'_>) -> ssiz
         Ok(report) => report,
         Err(error) => return fail(error) as ssize_t,
     };
-    let mut rest = &report.payload[..];
-    for part in message.vector.iter().filter(|part| !part.iov_base.is_null()) {
-        let (now, later) = rest.split_at(rest.len().min(part.iov_len));
-        // SAFETY: the program's buffer, of the length it gave.
-        unsafe { core::ptr::copy_nonoverlapping(now.as_ptr(), part.iov_base.cast(), now.len()) };
-        rest = later;
-    }
+    // SAFETY: as the caller's.
+    let copied = unsafe { scatter(&report.payload, message.vector) };
     let mut writer = Writer::new(message.control, 0);
     writer.put_report(identity.domain, &report);
     message.control_length = writer.written();
     message.flags = libc::MSG_ERRQUEUE;
     message.flags |= if writer.cut { libc::MSG_CTRUNC } else { 0 };
-    message.flags |= if rest.is_empty() { 0 } else { libc::MSG_TRUNC };
+    message.flags |= if copied < report.payload.len() { libc::MSG_TRUNC } else { 0 };
     message.sender = (report.origin != Origin::Timestamping).then_some(report.to);
-    (report.payload.len() - rest.len()) as ssize_t
+    copied as ssize_t
 }
 
 /// recvmsg(2) of a datagram socket of ours.

@@ -331,6 +331,38 @@ static void shut_down(void)
     fact("SHUT_RD, send", "%s", outcome(send(ends[1], "x", 1, MSG_NOSIGNAL)));
 }
 
+/* What came before SHUT_RD can be read, and what comes after; only then is it the end. */
+static void read_after_shut_rd(void)
+{
+    char text[16], bytes[16];
+    struct iovec vector = {.iov_base = bytes, .iov_len = 4};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+    union address from;
+    socklen_t length = sizeof from;
+    int ends[2];
+
+    datagram_pair(AF_INET, ends);
+    for (int i = 0; i < 40; i++)
+        MUST(send(ends[0], text, (size_t)sprintf(text, "before %d", i), 0));
+    await(ends[1], POLLIN);
+    fact("SHUT_RD", "%s", outcome(shutdown(ends[1], SHUT_RD)));
+    fact("events", "%s", events_of(ends[1]));
+    for (int i = 0; i < 40; i++)
+        fact(label("datagram %d", i), "%s", received(bytes, recv(ends[1], bytes, sizeof bytes, MSG_DONTWAIT)));
+    fact("none is left", "%s", received(bytes, recv(ends[1], bytes, sizeof bytes, 0)));
+    fact("send", "%s", outcome(send(ends[0], "after", 5, 0)));
+    fact("send another", "%s", outcome(send(ends[0], "", 0, 0)));
+    fact("events again", "%s", events_of(ends[1]));
+    fact("MSG_PEEK", "%s", received(bytes, recv(ends[1], bytes, sizeof bytes, MSG_PEEK)));
+    fact("MSG_PEEK and MSG_TRUNC", "%s", outcome(recv(ends[1], bytes, 2, MSG_PEEK | MSG_TRUNC)));
+    fact("cut", "%s", received(bytes, recvmsg(ends[1], &message, 0)));
+    fact("MSG_TRUNC", "%d", (message.msg_flags & MSG_TRUNC) != 0);
+    fact("empty", "%s", outcome(recvfrom(ends[1], bytes, sizeof bytes, 0, &from.any, &length)));
+    fact("from", "%s", address_named(&from, length));
+    fact("after all", "%s", received(bytes, recv(ends[1], bytes, sizeof bytes, 0)));
+    fact("from its own", "%s", outcome(send(ends[1], "x", 1, 0)));
+}
+
 /* More than fits is dropped, and the sender is not told. */
 static void overrun(void)
 {
@@ -447,6 +479,7 @@ const struct parity_case cases[] = {
     {"sizes", sizes},
     {"sizes_v6", sizes_v6},
     {"shut_down", shut_down},
+    {"read_after_shut_rd", read_after_shut_rd},
     {"overrun", overrun},
     {"order", order},
     {"gathered", gathered},
