@@ -10,6 +10,7 @@
 //!
 //! Limit: between two of these steps anybody who finds the far end's name may send to it. What does not come from the near
 //! end is thrown away.
+#![forbid(unsafe_code)]
 
 use super::Interest;
 use super::name::{Encoded, Token};

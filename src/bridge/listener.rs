@@ -3,6 +3,7 @@
 //! there the engine answers no SYN. How many wait only the kernel knows, since any process may accept; it is asked when, by
 //! what was offered and what this process accepted, it may be too many, but for long queues, which say EAGAIN. The
 //! connection to which that happens, on its way when the queue was full or kept out by a stranger's, waits here.
+#![forbid(unsafe_code)]
 
 use super::name::{Encoded, Name, Role, Token};
 use crate::engine::{Engine, SocketId};

@@ -1,4 +1,5 @@
 //! What setsockopt(2) set on a socket and getsockopt(2) gives back; `calls::options` holds their meaning.
+#![forbid(unsafe_code)]
 
 use crate::engine::{Coverage, KeepAlive, Path, PathMtuDiscovery};
 use crate::ip::Versions;

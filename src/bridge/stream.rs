@@ -10,6 +10,7 @@
 //! |---|---|
 //! | FIN, all data handed on | end of file (the far end shuts down writing) |
 //! | reset, timed out | the data, then the far end is gone; the errno is in `error` for the calls to fetch |
+#![forbid(unsafe_code)]
 
 use super::Interest;
 use crate::engine::{Engine, SocketId, StreamState};

@@ -1,4 +1,5 @@
 //! `struct sockaddr` as bytes: sockaddr_in and sockaddr_in6, with Linux's checks of length and family.
+#![forbid(unsafe_code)]
 
 use crate::engine::Domain;
 use crate::error::{Error, Result};

@@ -6,6 +6,7 @@
 //! What the host has said is remembered by each thread for a few sockets and addresses, under ids that never come again; and
 //! forgotten when this process changes anything about a datagram socket. What another process changes of a socket that it
 //! shares can make an error come later than on Linux, and nothing worse.
+#![forbid(unsafe_code)]
 
 use super::address::{self, Given};
 use crate::bridge::name::{Identity, Token};

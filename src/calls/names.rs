@@ -1,4 +1,5 @@
 //! The stack as the resolver needs it: queries travel by sockets of the host, on near ends that the program never sees.
+#![forbid(unsafe_code)]
 
 use super::interfaces;
 use crate::bridge::datagram::{HEADER, decode};

@@ -8,6 +8,7 @@
 //! Limits: what waits for connections is the stack's always, and so are echo sockets. A datagram socket that is not connected is ours, and cannot
 //! send there, since one socket cannot be in two networks. A socket that has become the kernel's goes nowhere else
 //! (`calls::may_go`). Duplicates of the near end stay behind, unconnected.
+#![forbid(unsafe_code)]
 
 use super::Inner;
 use crate::bridge::name::Identity;

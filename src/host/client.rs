@@ -3,6 +3,7 @@
 //! Nothing is remembered here but where the host is that makes this process's sockets: told by `TUBESOCK_HOST`, or
 //! inherited from the process that forked this one. Allocates nothing for what close(2) asks, takes no lock, and has all
 //! signals blocked while it waits, which is not long: the host never waits for anything in between.
+#![forbid(unsafe_code)]
 
 use super::control::{BUILD, Message, OTHER_BUILD, Secret, VERSION, control_name};
 use super::request::{Answer, Answered, Request};

@@ -21,6 +21,7 @@
 //!
 //! Limits: the descriptors of a request take the lowest free numbers of the host's process for a moment. A stranger can have a
 //! socket looked at that may be closed (`Message::Closed`), and be told when a connection's last byte is delivered.
+#![forbid(unsafe_code)]
 
 use super::inner::ENTRANCE;
 use super::request::{Answer, Answered, Request};

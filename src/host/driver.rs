@@ -1,5 +1,6 @@
 //! The thread that drives the engine when no call does. It sleeps on the epoll set, all signals blocked, and at the end
 //! of the process delivers what is left.
+#![forbid(unsafe_code)]
 
 use super::exit::Drain;
 use super::{Host, Inner};

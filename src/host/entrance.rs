@@ -1,6 +1,7 @@
 //! A socket in the file system: the control socket of a shared host (`tubesock host --listen PATH`), the ports of a switch.
 //! Its file is its process's for as long as that lives: one that a dead one left behind is taken over, that of a living one
 //! is not.
+#![forbid(unsafe_code)]
 
 use super::client;
 use crate::config::HostAddress;

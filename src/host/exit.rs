@@ -4,6 +4,7 @@
 //! The driver's thread does the work. The thread that ends the process only asks and waits: it may be in a signal
 //! handler, in the middle of malloc or with any lock of the program held, and so takes no lock and allocates nothing
 //! here. It waits no longer than the driver may take, whatever becomes of that.
+#![forbid(unsafe_code)]
 
 use super::{Host, Inner};
 use crate::error::Result;

@@ -1,5 +1,6 @@
 //! `tubesock link`: what is done to the packets of a host's link, shown and changed while it runs; for its own user and for
 //! root.
+#![forbid(unsafe_code)]
 
 use super::control::Message;
 use super::request::Answer;

@@ -1,4 +1,5 @@
 //! What is behind the lock: the engine, its link and the bridge, and the step that moves all three.
+#![forbid(unsafe_code)]
 
 use super::control::{self, Control, Door};
 use crate::addressing::{Addressing, Cidr};

@@ -3,6 +3,7 @@
 //!
 //! As on Linux an int may come as one byte at level IPPROTO_IP, and a small one goes out as one byte to who has no more
 //! room. IP_OPTIONS and whole lists of sources (IP_MSFILTER) are not here: ENOPROTOOPT.
+#![forbid(unsafe_code)]
 
 use super::Inner;
 use super::options::{Value, flag, number, unknown};
@@ -38,7 +39,6 @@ const IP_UNBLOCK_SOURCE: c_int = 37;
 const IP_BLOCK_SOURCE: c_int = 38;
 const MCAST_JOIN_GROUP: c_int = 42;
 const MCAST_BLOCK_SOURCE: c_int = 43;
-const MCAST_UNBLOCK_SOURCE: c_int = 44;
 const MCAST_LEAVE_GROUP: c_int = 45;
 const MCAST_JOIN_SOURCE_GROUP: c_int = 46;
 const MCAST_LEAVE_SOURCE_GROUP: c_int = 47;
@@ -168,94 +168,84 @@ pub(super) fn small(value: &[u8]) -> c_int {
     number(value).unwrap_or_else(|_| value.first().copied().unwrap_or(0).into())
 }
 
+/// Of these no value at all is EINVAL.
+const NOT_EMPTY_V4: [c_int; 5] =
+    [libc::IP_MINTTL, libc::IP_FREEBIND, libc::IP_MULTICAST_TTL, libc::IP_MULTICAST_LOOP, IP_MULTICAST_ALL];
+
 fn set_v4(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8]) -> Result<()> {
+    if let Some(set) = set_group_v4(inner, identity, name, value) {
+        return set;
+    }
+    if value.is_empty() && NOT_EMPTY_V4.contains(&name) {
+        return Err(Error::InvalidArgument);
+    }
     let datagrams = identity.kind != Kind::Stream;
-    let change: &dyn Fn(&mut IpOptions) = match name {
+    let mut options = inner.socket(identity.id)?.options.ip.v4;
+    match (name, small(value)) {
+        (libc::IP_MULTICAST_IF, _) if datagrams => {
+            options.multicast_path = multicast_interface_v4(inner, value)?
+        }
+        (libc::IP_FREEBIND, number) => {
+            return inner.set_options(identity.id, |options| options.any_address = number != 0);
+        }
+        (libc::IP_BIND_ADDRESS_NO_PORT, number) if !datagrams => {
+            return inner.set_options(identity.id, |options| options.port_later = number != 0);
+        }
+        (name, number) => set_number_v4(&mut options, datagrams, name, number)?,
+    }
+    inner.set_options(identity.id, |all| all.ip.v4 = options)?;
+    apply(inner, identity.id, Domain::V4)
+}
+
+/// What a group is joined, left and heard by; None for other options.
+fn set_group_v4(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8]) -> Option<Result<()>> {
+    Some(match name {
         libc::IP_ADD_MEMBERSHIP | libc::IP_DROP_MEMBERSHIP => {
-            let (group, path) = membership_v4(inner, value)?;
-            return membership(inner, identity, name == libc::IP_ADD_MEMBERSHIP, group.into(), None, path);
+            let joins = name == libc::IP_ADD_MEMBERSHIP;
+            membership_v4(inner, value)
+                .and_then(|(group, path)| membership(inner, identity, joins, group.into(), None, path))
         }
         libc::IP_ADD_SOURCE_MEMBERSHIP | libc::IP_DROP_SOURCE_MEMBERSHIP => {
-            // struct ip_mreq_source: group, interface, source
-            let (group, rest) = address_v4(value)?;
-            let (interface, rest) = address_v4(rest)?;
-            let (source, _) = address_v4(rest)?;
-            let path = interface_at(inner, interface)?;
             let joins = name == libc::IP_ADD_SOURCE_MEMBERSHIP;
-            return membership(inner, identity, joins, group.into(), Some(source.into()), path);
+            source_membership_v4(inner, value).and_then(|(group, source, path)| {
+                membership(inner, identity, joins, group.into(), Some(source.into()), path)
+            })
         }
         IP_BLOCK_SOURCE | IP_UNBLOCK_SOURCE => {
-            let (group, rest) = address_v4(value)?;
-            let (interface, rest) = address_v4(rest)?;
-            let (source, _) = address_v4(rest)?;
-            let path = interface_at(inner, interface)?;
             let blocked = name == IP_BLOCK_SOURCE;
-            return block(inner, identity, blocked, group.into(), source.into(), path);
+            source_membership_v4(inner, value).and_then(|(group, source, path)| {
+                block(inner, identity, blocked, group.into(), source.into(), path)
+            })
         }
-        MCAST_JOIN_GROUP
-        | MCAST_LEAVE_GROUP
-        | MCAST_JOIN_SOURCE_GROUP
-        | MCAST_LEAVE_SOURCE_GROUP
-        | MCAST_BLOCK_SOURCE
-        | MCAST_UNBLOCK_SOURCE => return any_membership(inner, identity, name, value),
-        libc::IP_MULTICAST_IF if datagrams => {
-            let path = multicast_interface_v4(inner, value)?;
-            &move |options| options.multicast_path = path
-        }
-        libc::IP_MINTTL
-        | libc::IP_FREEBIND
-        | libc::IP_MULTICAST_TTL
-        | libc::IP_MULTICAST_LOOP
-        | IP_MULTICAST_ALL
-            if value.is_empty() =>
-        {
-            return Err(Error::InvalidArgument);
-        }
-        _ => {
-            let number = small(value);
-            let on = number != 0;
-            match name {
-                libc::IP_FREEBIND => {
-                    return inner.set_options(identity.id, |options| options.any_address = on);
-                }
-                libc::IP_BIND_ADDRESS_NO_PORT if !datagrams => {
-                    return inner.set_options(identity.id, |options| options.port_later = on);
-                }
-                libc::IP_MINTTL => {
-                    let hops = minimum_hops(number)?;
-                    &move |options| options.minimum_hops = hops
-                }
-                libc::IP_TTL => {
-                    let hops = hops(number, 1)?;
-                    &move |options| options.hops = hops
-                }
-                // The bits of ECN are TCP's own.
-                libc::IP_TOS if !datagrams => &move |options| options.traffic_class = number as u8 & !3,
-                libc::IP_TOS => &move |options| options.traffic_class = number as u8,
-                libc::IP_RECVTTL => &move |options| options.shows_hops = on,
-                libc::IP_RECVTOS => &move |options| options.shows_class = on,
-                libc::IP_PKTINFO => &move |options| options.shows_destination = on,
-                libc::IP_RECVERR => &move |options| options.reports = on,
-                libc::IP_MTU_DISCOVER => {
-                    let discovery = discovery(number)?;
-                    &move |options| options.discovery = discovery
-                }
-                libc::IP_MULTICAST_TTL if datagrams => {
-                    let hops = hops(number, 0)?;
-                    &move |options| options.multicast_hops = hops
-                }
-                libc::IP_MULTICAST_TTL => return Err(Error::InvalidArgument),
-                libc::IP_MULTICAST_LOOP => &move |options| options.multicast_quiet = !on,
-                IP_MULTICAST_ALL if (0..=1).contains(&number) => &move |options| options.multicast_own = !on,
-                IP_MULTICAST_ALL => return Err(Error::InvalidArgument),
-                // Shows the options of a header, of which ours never has any.
-                libc::IP_RETOPTS => &move |options| options.shows_options = on,
-                _ => return Err(unknown(IPPROTO_IP, name)),
-            }
-        }
-    };
-    inner.set_options(identity.id, |options| change(&mut options.ip.v4))?;
-    apply(inner, identity.id, Domain::V4)
+        MCAST_JOIN_GROUP..=MCAST_LEAVE_SOURCE_GROUP => any_membership(inner, identity, name, value),
+        _ => return None,
+    })
+}
+
+/// What an int says all of, of a stream's options or of datagrams'.
+fn set_number_v4(options: &mut IpOptions, datagrams: bool, name: c_int, number: c_int) -> Result<()> {
+    let on = number != 0;
+    match name {
+        libc::IP_MINTTL => options.minimum_hops = minimum_hops(number)?,
+        libc::IP_TTL => options.hops = hops(number, 1)?,
+        // The bits of ECN are TCP's own.
+        libc::IP_TOS if !datagrams => options.traffic_class = number as u8 & !3,
+        libc::IP_TOS => options.traffic_class = number as u8,
+        libc::IP_RECVTTL => options.shows_hops = on,
+        libc::IP_RECVTOS => options.shows_class = on,
+        libc::IP_PKTINFO => options.shows_destination = on,
+        libc::IP_RECVERR => options.reports = on,
+        libc::IP_MTU_DISCOVER => options.discovery = discovery(number)?,
+        libc::IP_MULTICAST_TTL if datagrams => options.multicast_hops = hops(number, 0)?,
+        libc::IP_MULTICAST_TTL => return Err(Error::InvalidArgument),
+        libc::IP_MULTICAST_LOOP => options.multicast_quiet = !on,
+        IP_MULTICAST_ALL if (0..=1).contains(&number) => options.multicast_own = !on,
+        IP_MULTICAST_ALL => return Err(Error::InvalidArgument),
+        // Shows the options of a header, of which ours never has any.
+        libc::IP_RETOPTS => options.shows_options = on,
+        _ => return Err(unknown(IPPROTO_IP, name)),
+    }
+    Ok(())
 }
 
 fn set_v6(inner: &mut Inner, identity: &Identity, name: c_int, value: &[u8]) -> Result<()> {
@@ -447,6 +437,14 @@ fn membership_v4(inner: &Inner, value: &[u8]) -> Result<(Ipv4Addr, Option<Path>)
         Ok(index @ 1..) => Ok((group, interface_numbered(index)?)),
         _ => Ok((group, interface_at(inner, interface)?)),
     }
+}
+
+/// struct ip_mreq_source: group, interface, source.
+fn source_membership_v4(inner: &Inner, value: &[u8]) -> Result<(Ipv4Addr, Ipv4Addr, Option<Path>)> {
+    let (group, rest) = address_v4(value)?;
+    let (interface, rest) = address_v4(rest)?;
+    let (source, _) = address_v4(rest)?;
+    Ok((group, source, interface_at(inner, interface)?))
 }
 
 /// IP_MULTICAST_IF: an address, or what IP_ADD_MEMBERSHIP takes.

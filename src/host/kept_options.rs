@@ -1,6 +1,7 @@
 //! Options of which there is nothing to do: flags that Linux keeps and shows, and which for this kind of socket change
 //! nothing there either (they are about datagrams, or show what no packet of ours has); and options of which one value
 //! says what is so anyway. Any other value of those is refused with the errno that Linux has for it.
+#![forbid(unsafe_code)]
 
 use super::Inner;
 use super::ip_options::small;

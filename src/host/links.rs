@@ -6,6 +6,7 @@
 //! ```
 //!
 //! So the capture shows what the stack sent and got, as tcpdump(1) on a host shows it whose network is bad.
+#![forbid(unsafe_code)]
 
 use super::start::Serves;
 use crate::addressing::{Addressing, is_link_local};

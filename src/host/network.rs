@@ -1,5 +1,6 @@
 //! What programs ask of the network that their stack is in: getifaddrs(3), rtnetlink(7) and the resolver. The host of the stack knows;
 //! with `nat` everybody does, and no host is started for it.
+#![forbid(unsafe_code)]
 
 use super::control::Message;
 use super::request::Answer;

@@ -6,6 +6,7 @@
 //! Buffers: what SO_SNDBUF, SO_RCVBUF and TCP_WINDOW_CLAMP set bounds the stack's own; sizes are shown doubled, as Linux
 //! shows them. The queue between near and far end comes on top: as much again, at most 208 KiB each way.
 //! TCP_NOTSENT_LOWAT bounds what the stack holds unsent, not what waits in the near end.
+#![forbid(unsafe_code)]
 
 use super::{Inner, ip_options, kept_options, tcp_info, udp_options};
 use crate::bridge::Role;

@@ -1,5 +1,6 @@
 //! What a call asks of the host of its descriptor: the one set of requests. In the process of the host they are function
 //! calls under the lock; from another process they are messages to the control socket.
+#![forbid(unsafe_code)]
 
 use super::requests::Connect;
 use super::{Inner, Network, options};

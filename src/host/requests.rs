@@ -1,4 +1,5 @@
 //! What the host does for each request, under the lock.
+#![forbid(unsafe_code)]
 
 use super::{Inner, bypass, ip_options};
 use crate::bridge::name::{self, Identity};

@@ -1,4 +1,5 @@
 //! Starting the host: settings, log, link, engine, bridge, thread.
+#![forbid(unsafe_code)]
 
 use super::control::Control;
 use super::exit::Ending;

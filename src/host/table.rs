@@ -1,5 +1,6 @@
 //! The table of a host's sockets, for `tubesock ss`: made by the host, for its own user and for root, and asked for by
 //! whoever finds the host. It goes in a memfd, since it is longer than a message.
+#![forbid(unsafe_code)]
 
 use super::control::Message;
 use super::{Address, Inner, PATIENCE, Token, client, is_owner, tcp_info};

@@ -1,6 +1,7 @@
 //! TCP_INFO: what the engine knows of a connection, laid out as Linux's `struct tcp_info` (linux/tcp.h) up to the field
 //! `tcpi_total_rto_time` of Linux 6.7; ECN's, which follow in later ones, are not. A program that knows fewer fields
 //! takes a shorter piece.
+#![forbid(unsafe_code)]
 
 use crate::tcp::Info;
 

@@ -2,6 +2,7 @@
 //!
 //! UDP_GRO lets several datagrams be received as one; none ever are, as Linux does it with what comes apart. Checksums
 //! over IPv6 are always made and looked at. UDP_ENCAP is of the kernel's own tunnels: ENOPROTOOPT.
+#![forbid(unsafe_code)]
 
 use super::Inner;
 use super::options::{Value, flag, unknown};

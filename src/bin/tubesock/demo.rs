@@ -1,6 +1,7 @@
 //! `tubesock demo`: an ordinary server on the kernel's loopback, the system's curl on a stack of its own, and the ladder
 //! of what happened between them. It fails when the transfer failed, or when the trace does not show that our stack
 //! made the connection: then the picture would prove nothing.
+#![forbid(unsafe_code)]
 
 use crate::settings::SettingFlags;
 use crate::{Failure, ladder, page, preload, program, reachable, run};

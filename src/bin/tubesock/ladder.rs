@@ -1,5 +1,6 @@
 //! Draws a trace as a ladder: on the left the program's calls, on the right the packets of its stack, in the four
 //! phases of a TCP connection's life. Of a trace with several connections the first one sets the phases.
+#![forbid(unsafe_code)]
 
 use std::fmt::Write;
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
 //! `tubesock link`: shows and changes what a running host does to the packets of its link.
+#![forbid(unsafe_code)]
 
 use crate::Failure;
 use crate::ss::kernel::Kernel;

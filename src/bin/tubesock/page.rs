@@ -1,5 +1,6 @@
 //! The demo's HTTP server: an ordinary program with kernel sockets, as far as the network can tell. HTTP/1.1, one page,
 //! and the connection stays open until the client closes it. It is no more of a server than the demo needs.
+#![forbid(unsafe_code)]
 
 use std::io::{BufRead, BufReader, Result, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,5 @@
 //! Finds libtubesock_preload.so, and puts it into LD_PRELOAD.
+#![forbid(unsafe_code)]
 
 use crate::Failure;
 use object::endian::LittleEndian;

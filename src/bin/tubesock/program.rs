@@ -1,4 +1,5 @@
 //! Finds a program as execvp(3) does, so that it can be looked at before it is run.
+#![forbid(unsafe_code)]
 
 use crate::Failure;
 use rustix::fs::{Access, access};

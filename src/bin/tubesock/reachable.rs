@@ -3,6 +3,7 @@
 //! kernel's network as if nothing had been asked. So `tubesock run` refuses it, and `tubesock doctor` says all of it.
 //!
 //! It cannot see what the program starts, or whether it has system calls of its own somewhere; `--strict` does.
+#![forbid(unsafe_code)]
 
 use crate::Failure;
 use crate::finding::{Finding, Verdict};

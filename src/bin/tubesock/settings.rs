@@ -1,4 +1,5 @@
 //! The flags of `tubesock run`, made from the one list of settings.
+#![forbid(unsafe_code)]
 
 use crate::Failure;
 use clap::builder::OsStringValueParser;

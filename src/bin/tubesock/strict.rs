@@ -13,6 +13,7 @@
 //!
 //! Limits: it is for programs that do not know of us, not for hostile ones. Sockets that the program was started with, or is
 //! given by others (SCM_RIGHTS, pidfd_getfd), are not looked at, nor what it asks other processes to do.
+#![forbid(unsafe_code)]
 
 use crate::Failure;
 use libc::{seccomp_data, sock_filter};

@@ -1,4 +1,5 @@
 //! `tubesock switch`: a network on one machine, of whatever connects to a socket.
+#![forbid(unsafe_code)]
 
 use crate::Failure;
 use rustix::net::SocketType;

@@ -1,5 +1,6 @@
 //! What the kernel knows of a host's sockets: the AF_UNIX sockets behind the descriptors, their queues, and the processes
 //! that hold them, whoever opened them.
+#![forbid(unsafe_code)]
 
 use rustix::io::Errno;
 use std::collections::{BTreeSet, HashMap};

@@ -2,6 +2,7 @@
 //!
 //! A host has the addresses, the states and its own queues (`host::table`). The rest is the kernel's: what waits in the
 //! AF_UNIX sockets behind the descriptors, which descriptors those are, and which hosts there are (`kernel`).
+#![forbid(unsafe_code)]
 
 pub(crate) mod kernel;
 mod report;

@@ -1,4 +1,5 @@
 //! The table as text, in the columns of ss(8).
+#![forbid(unsafe_code)]
 
 use super::kernel::{self, Holder, Kernel, NearEnd};
 use super::{Arguments, tcp};

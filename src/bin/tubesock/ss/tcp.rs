@@ -1,5 +1,6 @@
 //! TCP_INFO in the words and the order of `ss -i` (iproute2, tcp_stats_print): what is zero, or at its default, is left out,
 //! and so is what our stack does not count.
+#![forbid(unsafe_code)]
 
 use std::fmt::Display;
 use tubesock::tcp::{Algorithm, Info};
