@@ -145,10 +145,6 @@ const PEEK_ALL: c_int = libc::MSG_PEEK | libc::MSG_WAITALL;
 unsafe fn receive_specially<K: Kernel>(fd: c_int, message: &mut msghdr, flags: c_int) -> ssize_t {
     // SAFETY: as the caller's.
     let wanted = match unsafe { vectors(message.msg_iov, message.msg_iovlen as size_t) } {
-        // What is too long for the kernel it refuses itself, but where the bytes are thrown away.
-        Ok(vector) if vector.iter().any(|part| part.iov_len.cast_signed() < 0) => {
-            return fail(Error::InvalidArgument) as ssize_t;
-        }
         Ok(vector) => vector.iter().map(|part| part.iov_len).fold(0, size_t::saturating_add),
         Err(error) => return fail(error) as ssize_t,
     };
@@ -191,7 +187,8 @@ pub unsafe fn read<K: Kernel>(fd: c_int, buffer: *mut c_void, length: size_t) ->
     }
     // SAFETY: as the caller's.
     let count = unsafe { K::read(fd, buffer, length) };
-    received("read", fd, count, length > 0)
+    // EINVAL for so many is not about the socket.
+    received("read", fd, count, length.cast_signed() > 0)
 }
 
 /// write(2)
@@ -230,8 +227,9 @@ pub unsafe fn readv<K: Kernel>(fd: c_int, vector: *const iovec, count: c_int) ->
     }
     // SAFETY: as the caller's.
     let read = unsafe { K::readv(fd, vector, count) };
-    // EINVAL for so many is not about the socket.
-    if (0..=VECTORS_MAX).contains(&count) { received("readv", fd, read, true) } else { read }
+    // SAFETY: as the caller's.
+    let sound = read >= 0 || unsafe { vectors(vector, count as size_t) }.is_ok();
+    received("readv", fd, read, sound)
 }
 
 /// writev(2)
@@ -260,10 +258,7 @@ pub unsafe fn writev<K: Kernel>(fd: c_int, vector: *const iovec, count: c_int) -
     sent("writev", fd, written, Signal::Kernels)
 }
 
-/// UIO_MAXIOV
-const VECTORS_MAX: c_int = 1024;
-
-/// The program's vector, with the kernel's bound on its length.
+/// The program's vector, with the kernel's bounds on its length and on those of its parts; EINVAL.
 ///
 /// # Safety
 /// `vector` points to `count` readable iovecs.
@@ -272,7 +267,11 @@ pub(super) unsafe fn vectors<'a>(vector: *const iovec, count: size_t) -> Result<
         0 => Ok(&[]),
         1..=1024 if !vector.is_null() => {
             // SAFETY: as the caller's.
-            Ok(unsafe { core::slice::from_raw_parts(vector, count) })
+            let vector = unsafe { core::slice::from_raw_parts(vector, count) };
+            match vector.iter().all(|part| part.iov_len.cast_signed() >= 0) {
+                true => Ok(vector),
+                false => Err(Error::InvalidArgument),
+            }
         }
         1..=1024 => Err(Error::BadAddress),
         _ => Err(Error::InvalidArgument),
@@ -328,7 +327,7 @@ pub unsafe fn recvfrom<K: Kernel>(
         // EINVAL: no urgent data, and nothing that the host could add.
         return count;
     }
-    if count >= 0 && !from_length.is_null() && calls::identify(fd).is_some() {
+    if count >= 0 && !from.is_null() && !from_length.is_null() && calls::identify(fd).is_some() {
         // A stream gives no address; the kernel gave the far end's.
         // SAFETY: as the caller's.
         unsafe { *from_length = 0 };
@@ -374,8 +373,12 @@ pub unsafe fn sendto<K: Kernel>(
     {
         return fail(error) as ssize_t;
     }
-    // A stream that is connected ignores the address, on Linux.
+    // A stream that is connected ignores the address, on Linux, unless it is none.
     let ours = !to.is_null() && calls::identify(fd).is_some();
+    // SAFETY: as the caller's.
+    if ours && let Err(error) = unsafe { super::address_bytes(to, to_length) } {
+        return fail(error) as ssize_t;
+    }
     let (to, to_length) = if ours { (core::ptr::null(), 0) } else { (to, to_length) };
     // SAFETY: as the caller's.
     if let Err(error) = unsafe { super::may_go(fd, to, to_length) } {
@@ -439,7 +442,13 @@ pub unsafe fn recvmsg<K: Kernel>(fd: c_int, message: *mut msghdr, flags: c_int) 
             header.msg_namelen = 0;
         }
     }
-    received("recvmsg", fd, count, true)
+    // SAFETY: null, or the program's message.
+    let sound = count >= 0
+        || unsafe { message.as_ref() }.is_none_or(|message| {
+            // SAFETY: as the caller's.
+            unsafe { vectors(message.msg_iov, message.msg_iovlen as size_t) }.is_ok()
+        });
+    received("recvmsg", fd, count, sound)
 }
 
 /// sendmsg(2)

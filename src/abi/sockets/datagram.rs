@@ -113,7 +113,9 @@ unsafe fn receive_behind(
     flags: c_int,
 ) -> ssize_t {
     let datagram = work(|| Ok(calls::next_datagram(identity, flags & libc::MSG_PEEK != 0))).ok().flatten();
-    let Some((header, payload)) = datagram.as_ref().and_then(|datagram| datagram.split_first_chunk()) else { return 0 };
+    let Some((header, payload)) = datagram.as_ref().and_then(|datagram| datagram.split_first_chunk()) else {
+        return 0;
+    };
     let Some(arrival) = decode(header) else { return 0 };
     // SAFETY: as the caller's.
     let copied = unsafe { scatter(payload, message.vector) };

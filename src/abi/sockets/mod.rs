@@ -58,18 +58,17 @@ fn traced(name: &str, fd: c_int, detail: fmt::Arguments<'_>) {
 /// # Safety
 /// `address` is null or points to `length` readable bytes.
 unsafe fn address_bytes<'a>(address: *const sockaddr, length: socklen_t) -> Result<&'a [u8]> {
-    if address.is_null() {
-        return Err(Error::BadAddress);
+    // In the order of move_addr_to_kernel; 128 is sizeof(struct sockaddr_storage).
+    match length {
+        129.. => Err(Error::InvalidArgument),
+        0 => Ok(&[]),
+        _ if address.is_null() => Err(Error::BadAddress),
+        // SAFETY: by the contract of this function.
+        _ => Ok(unsafe { core::slice::from_raw_parts(address.cast(), length as usize) }),
     }
-    // sizeof(struct sockaddr_storage), the kernel's bound.
-    if length > 128 {
-        return Err(Error::InvalidArgument);
-    }
-    // SAFETY: by the contract of this function.
-    Ok(unsafe { core::slice::from_raw_parts(address.cast(), length as usize) })
 }
 
-/// Gives an address to the program: as much as fits in `given` bytes, and its whole length.
+/// Gives an address to the program, if it wants it: as much as fits in `given` bytes, and its whole length.
 ///
 /// # Safety
 /// `length` is null or writable; `place` is null or has `given` writable bytes.
@@ -84,14 +83,12 @@ unsafe fn give_address(from: SocketAddr, place: *mut sockaddr, length: *mut sock
 /// # Safety
 /// As `give_address`.
 unsafe fn give(bytes: &[u8], place: *mut sockaddr, length: *mut socklen_t, given: socklen_t) {
-    if length.is_null() {
+    if length.is_null() || place.is_null() {
         return;
     }
-    if !place.is_null() {
-        let count = bytes.len().min(given as usize);
-        // SAFETY: at most `given` bytes are written, to a place that has them.
-        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), place.cast(), count) };
-    }
+    let count = bytes.len().min(given as usize);
+    // SAFETY: at most `given` bytes are written, to a place that has them.
+    unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), place.cast(), count) };
     // SAFETY: not null, and writable by the contract.
     unsafe { *length = bytes.len() as socklen_t };
 }
@@ -325,6 +322,8 @@ pub unsafe fn getpeername<K: Kernel>(fd: c_int, address: *mut sockaddr, length: 
     unsafe { answer_address(work(|| calls::peer(&identity)), address, length) }
 }
 
+/// As move_addr_to_user does it: what there is to tell is found out first, and its length told before it is.
+///
 /// # Safety
 /// As `getsockname`.
 unsafe fn answer_address(
@@ -332,9 +331,6 @@ unsafe fn answer_address(
     address: *mut sockaddr,
     length: *mut socklen_t,
 ) -> c_int {
-    if length.is_null() || address.is_null() {
-        return fail(Error::BadAddress);
-    }
     match answer.map(address::format) {
         // SAFETY: as the caller's.
         Ok((bytes, count)) => unsafe { answer_bytes(&bytes[..count], address, length) },
@@ -345,13 +341,18 @@ unsafe fn answer_address(
 /// # Safety
 /// As `getsockname`.
 unsafe fn answer_bytes(bytes: &[u8], address: *mut sockaddr, length: *mut socklen_t) -> c_int {
-    if length.is_null() || address.is_null() {
+    if length.is_null() {
         return fail(Error::BadAddress);
     }
     // SAFETY: not null, and as the caller's.
     let given = unsafe { given_length(length) };
     if given.cast_signed() < 0 {
         return fail(Error::InvalidArgument);
+    }
+    if address.is_null() {
+        // SAFETY: not null, and as the caller's.
+        unsafe { *length = bytes.len() as socklen_t };
+        return if given > 0 { fail(Error::BadAddress) } else { 0 };
     }
     // SAFETY: the same.
     unsafe { give(bytes, address, length, given) };

@@ -4,6 +4,7 @@ use super::super::interfaces;
 use super::super::kernel::Kernel;
 use super::{fail, is_datagram, netlink, status, traced, work};
 use crate::bridge::datagram::HEADER;
+use crate::bridge::name::Identity;
 use crate::calls;
 use crate::error::Error;
 use crate::host::options::Named;
@@ -27,7 +28,7 @@ pub unsafe fn getsockopt<K: Kernel>(
         // SAFETY: as the caller's.
         return answer.unwrap_or_else(|| unsafe { K::getsockopt(fd, level, name, value, length) });
     };
-    if value.is_null() || length.is_null() {
+    if length.is_null() {
         return fail(Error::BadAddress);
     }
     // SAFETY: not null, and as the caller's.
@@ -41,8 +42,13 @@ pub unsafe fn getsockopt<K: Kernel>(
         Err(error) => return fail(error),
     };
     let count = answer.len().min(given);
-    // SAFETY: at most as many bytes as the program has room for.
-    unsafe { core::ptr::copy_nonoverlapping(answer.as_ptr(), value.cast(), count) };
+    if value.is_null() && count > 0 {
+        return fail(Error::BadAddress);
+    }
+    if count > 0 {
+        // SAFETY: not null, and at most as many bytes as the program has room for.
+        unsafe { core::ptr::copy_nonoverlapping(answer.as_ptr(), value.cast(), count) };
+    }
     // SAFETY: not null, and as the caller's.
     unsafe { *length = count as socklen_t };
     0
@@ -67,11 +73,12 @@ pub unsafe fn setsockopt<K: Kernel>(
     if length.cast_signed() < 0 {
         return fail(Error::InvalidArgument);
     }
-    if value.is_null() {
-        return fail(Error::BadAddress);
-    }
-    // SAFETY: not null, and as the caller's; the kernel, too, reads no more than a page of it.
-    let bytes = unsafe { core::slice::from_raw_parts(value.cast(), (length as usize).min(4096)) };
+    let bytes: &[u8] = match length {
+        0 => &[],
+        _ if value.is_null() => return fail(unreadable(&identity, level, name)),
+        // SAFETY: not null, and as the caller's; the kernel, too, reads no more than a page of it.
+        _ => unsafe { core::slice::from_raw_parts(value.cast(), (length as usize).min(4096)) },
+    };
     match work(|| calls::set_option(&identity, level, name, bytes)) {
         // SAFETY: as the caller's.
         Ok(true) => unsafe { K::setsockopt(fd, level, name, value, length) },
@@ -80,6 +87,17 @@ pub unsafe fn setsockopt<K: Kernel>(
             0
         }
         Err(error) => fail(error),
+    }
+}
+
+/// The error of an option without a value. Those of sockets and of TCP are read before it is asked which they are, others behind.
+fn unreadable(identity: &Identity, level: c_int, name: c_int) -> Error {
+    if matches!(level, libc::SOL_SOCKET | libc::IPPROTO_TCP) {
+        return Error::BadAddress;
+    }
+    match work(|| calls::option(identity, level, name, 0)) {
+        Err(Error::NoSuchOption | Error::NotSupported) => Error::NoSuchOption,
+        _ => Error::BadAddress,
     }
 }
 
