@@ -22,6 +22,8 @@ pub(crate) enum Environment {
 static LIT: LazyLock<Namespace> = LazyLock::new(|| {
     let namespace = Namespace::new();
     namespace.ip("-6 route add multicast ff00::/8 dev lo table local");
+    // By the first one alone a datagram leaves, and does not arrive: the kernel finds no neighbour for it (Ip6OutNoRoutes).
+    namespace.ip("-6 route add multicast ff01::/16 dev lo table local");
     namespace.set("net.ipv4.ping_group_range", "0 2147483647");
     namespace
 });
