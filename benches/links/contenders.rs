@@ -20,8 +20,6 @@ enum Way {
     Slirp,
     /// Likewise pasta.
     Pasta,
-    /// The same, which for connections to a port of the namespace's loopback takes no packets, but splices.
-    PastaSplice,
 }
 
 pub(crate) struct Contender {
@@ -35,11 +33,10 @@ const fn contender(name: &'static str, way: Way) -> Contender {
 
 pub(crate) const TUN: [Contender; 2] =
     [contender("tubesock tun", Way::Tun), contender("kernel veth", Way::Veth)];
-pub(crate) const NAT: [Contender; 4] = [
+pub(crate) const NAT: [Contender; 3] = [
     contender("tubesock nat", Way::Nat),
     contender("slirp4netns", Way::Slirp),
     contender("pasta", Way::Pasta),
-    contender("pasta, spliced", Way::PastaSplice),
 ];
 
 /// Mounts $1 at $0 for the command behind, which is all that sees it.
@@ -48,7 +45,7 @@ const MOUNT: &str = ": > \"$0\"; mount --bind \"$1\" \"$0\"; shift; exec \"$@\""
 pub(crate) struct World {
     machine: Namespace,
     /// The other end of the veth pair, and what slirp4netns and pasta serve.
-    guests: [(Way, Namespace); 4],
+    guests: [(Way, Namespace); 3],
     library: PathBuf,
 }
 
@@ -66,7 +63,7 @@ impl Drop for Daemon {
 
 impl World {
     pub(crate) fn new() -> World {
-        let (machine, guests) = (Namespace::new(), [Way::Veth, Way::Slirp, Way::Pasta, Way::PastaSplice]);
+        let (machine, guests) = (Namespace::new(), [Way::Veth, Way::Slirp, Way::Pasta]);
         let guests = guests.map(|way| (way, Namespace::new()));
         let world = World { machine, guests, library: preload_library() };
         let guest = world.guest(Way::Veth);
@@ -110,7 +107,7 @@ impl World {
     }
 
     /// Starts what must run besides, and waits until the client's namespace has a way out.
-    pub(crate) fn attach(&self, peer: &Peer, contender: &Contender, server: &Server, cores: &str) -> Daemon {
+    pub(crate) fn attach(&self, peer: &Peer, contender: &Contender, cores: &str) -> Daemon {
         // A name of the namespace for others; pasta, which gives up its rights, needs one in the file system.
         let path =
             format!("/proc/{}/fd/{}", std::process::id(), self.guest(contender.way).as_fd().as_raw_fd());
@@ -122,15 +119,12 @@ impl World {
                 let words = ["slirp4netns", "--configure", "--mtu=65520", "--netns-type=path", &path, "tap0"];
                 command.args(words);
             }
-            Way::Pasta | Way::PastaSplice => {
-                let spliced = if contender.way == Way::PastaSplice { &server.port } else { "none" };
+            Way::Pasta => {
                 let place = peer.directory.join(format!("{:?}", contender.way));
                 let log = place.with_extension("log");
                 command.args(["unshare", "--mount", "sh", "-ec", MOUNT]).arg(&place).arg(&path);
                 command.args(["pasta", "--foreground", "--config-net", "--netns-only", "--runas", "0"]);
-                command
-                    .args(["-t", "none", "-u", "none", "-U", "none", "-T", spliced, "--log-file"])
-                    .arg(log);
+                command.args(["-t", "none", "-u", "none", "-U", "none", "-T", "none", "--log-file"]).arg(log);
                 command.arg("--netns").arg(&place);
             }
         }
@@ -167,7 +161,6 @@ impl World {
             Way::Veth => ("198.51.100.1", "2000000000"),
             Way::Nat | Way::Slirp => ("10.0.2.2", "500000000"),
             Way::Pasta => ("203.0.113.1", "500000000"),
-            Way::PastaSplice => ("127.0.0.1", "500000000"),
         };
         let count = match word {
             "latency" => "10000",
@@ -187,7 +180,7 @@ impl World {
                 "TUBESOCK_ADDRESS=192.0.2.15/24".into(),
             ],
             Way::Nat => vec![preload(&self.library)],
-            Way::Veth | Way::Slirp | Way::Pasta | Way::PastaSplice => Vec::new(),
+            Way::Veth | Way::Slirp | Way::Pasta => Vec::new(),
         }
     }
 }
