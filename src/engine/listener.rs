@@ -178,12 +178,11 @@ impl Engine {
     pub fn incoming(&mut self) -> Option<Incoming> {
         loop {
             let offer = self.offers.pop_front()?;
-            let waits = self
-                .sockets
-                .find(offer.id)
-                .is_some_and(|socket| matches!(socket.body, Body::Stream(Stream::Offered(_))));
-            if waits {
-                return Some(offer);
+            match self.sockets.find(offer.id).map(|socket| &socket.body) {
+                Some(Body::Stream(Stream::Offered(_))) => return Some(offer),
+                // Taken back before anybody heard of it: nobody else will release it.
+                Some(Body::Stream(Stream::Withdrawn)) => drop(self.sockets.remove(offer.id)),
+                _ => {}
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Listeners, their queues, and offers.
 
-use crate::world::{World, address, changes, read, write};
+use crate::peer::{Peer, RST, SYN};
+use crate::world::{World, address, changes, read, settings, write};
 use std::time::Duration;
 use tubesock::engine::{Domain, Engine, Kind, Path, Refusal, SocketId, SocketOption, StreamState};
 use tubesock::error::Error;
@@ -54,6 +55,18 @@ fn offers_refused_give_the_reason() {
         assert_eq!(world.near.engine.end(client), Some(error));
         assert_eq!(world.far.engine.state(offer.id), None);
     }
+}
+
+#[test]
+fn an_offer_taken_back_before_anybody_heard_of_it_leaves_nothing() {
+    let mut peer = Peer::new();
+    let mut settings = settings("15", 9);
+    (settings.checksums, settings.offer_incoming) = (false, true);
+    peer.engine = Engine::new(settings, peer.now);
+    peer.send(SYN, peer.next, b"");
+    assert_eq!(peer.engine.sockets(), 1);
+    peer.send(RST, peer.next + 1, b"");
+    assert_eq!((peer.engine.incoming(), peer.engine.sockets()), (None, 0));
 }
 
 #[test]

@@ -161,6 +161,7 @@ fn stream_option(input: &mut Bytes) -> SocketOption {
         9 => SocketOption::MaxPacingRate(on.then_some(bytes as u64)),
         10 => SocketOption::NotSentLowWater(on.then_some(bytes)),
         11 => SocketOption::HopLimit(domain, on.then_some(number)),
-        _ => SocketOption::TrafficClass(domain, number),
+        _ if number < 192 => SocketOption::TrafficClass(domain, number),
+        _ => SocketOption::DeferAccept(on.then_some(duration(input))),
     }
 }
