@@ -309,7 +309,9 @@ impl Bbr {
         }
         let rate = (self.bandwidth.largest() as f64 * gain * PACING_MARGIN) as u64;
         if self.pipe.full || rate > self.pacing_rate {
-            self.pacing_rate = rate.clamp(1, RATE_MAX);
+            // No less than a segment a second: a peer that acknowledged late for long would have made us so slow that our own
+            // pauses are what is measured, and nothing would ever show that it has become better.
+            self.pacing_rate = rate.clamp(self.mss.into(), RATE_MAX);
         }
     }
 
