@@ -20,7 +20,9 @@
 //!   host. Anybody in the network namespace can send to it; what does not decode, or has no right, is dropped.
 //!
 //! Limits: the descriptors of a request take the lowest free numbers of the host's process for a moment. A stranger can have a
-//! socket looked at that may be closed (`Message::Closed`), and be told when a connection's last byte is delivered.
+//! socket looked at that may be closed (`Message::Closed`), and be told when a connection's last byte is delivered; a file that
+//! he sends, of a file system that waits when it is closed (FUSE), holds the host up. Who asks is taken from the pair of sockets that
+//! the answer comes by: who holds an end of a pair that another user made passes for that one.
 #![forbid(unsafe_code)]
 
 use super::inner::ENTRANCE;
@@ -179,11 +181,11 @@ fn answer(inner: &mut Inner, buffer: &[u8], arrived: Arrived) {
             return;
         }
         Message::Table => {
-            let user = reply.as_ref().and_then(unix::peer_user);
+            let user = reply.as_ref().and_then(unix::pair_user);
             inner.table(inner.control.token, user).map(|table| (Answer::Done, Some(table)))
         }
         Message::Impair => {
-            let user = reply.as_ref().and_then(unix::peer_user);
+            let user = reply.as_ref().and_then(unix::pair_user);
             inner.impair(bytes, user).map(|text| (Answer::Bytes(text.into_bytes()), None))
         }
         Message::Ask(request) => ask(inner, near.as_ref(), request, bytes),

@@ -10,7 +10,8 @@ use rustix::io::Errno;
 use rustix::io::{IoSlice, IoSliceMut};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, sockopt,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType,
+    sockopt,
 };
 use std::mem::MaybeUninit;
 use std::path::Path;
@@ -87,14 +88,18 @@ pub fn send_message(
     .map(drop)
 }
 
-/// Receives a message and its descriptors; of more than there is room for, the rest is closed.
+/// The most that a message can carry: Linux's SCM_MAX_FD.
+const CARRIED: usize = 253;
+
+/// Receives a message and its descriptors; of more than there is room for, the rest is closed. Closing any of them does not wait:
+/// a stranger may send a connection with something to deliver and SO_LINGER on it.
 pub fn receive_message(
     fd: impl AsFd,
     buffer: &mut [u8],
     descriptors: &mut [Option<Owned>; DESCRIPTORS],
     flags: RecvFlags,
 ) -> Result<usize, Errno> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(CARRIED))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = rustix::net::recvmsg(fd, &mut [IoSliceMut::new(buffer)], &mut control, flags)?;
     let rights = control.drain().filter_map(|message| match message {
@@ -103,6 +108,9 @@ pub fn receive_message(
     });
     let mut places = descriptors.iter_mut();
     for descriptor in rights.flatten().map(Owned::from) {
+        if sockopt::socket_domain(&descriptor).is_ok_and(|domain| domain != AddressFamily::UNIX) {
+            let _ = sockopt::set_socket_linger(&descriptor, None);
+        }
         if let Some(place) = places.next() {
             *place = Some(descriptor);
         }
@@ -110,9 +118,17 @@ pub fn receive_message(
     Ok(received.bytes)
 }
 
-/// The user at the other end, as the kernel recorded it (SO_PEERCRED).
-pub fn peer_user(fd: impl AsFd) -> Option<u32> {
-    peer_credentials(fd).map(|credentials| credentials.uid)
+/// The user who made the pair of sockets of which this is one (SO_PEERCRED). None for the end of a connection: of that the
+/// kernel says who listened, whoever it is that shows it.
+pub fn pair_user(fd: impl AsFd) -> Option<u32> {
+    let is_empty = |bytes: Option<&[u8]>| bytes.is_none_or(<[u8]>::is_empty);
+    let nameless = |address: SocketAddrAny| {
+        let address = SocketAddrUnix::try_from(address);
+        address.is_ok_and(|address| is_empty(address.path_bytes()) && is_empty(address.abstract_name()))
+    };
+    let (own, peer) = (rustix::net::getsockname(&fd).ok()?, rustix::net::getpeername(&fd).ok()?);
+    let is_pair = nameless(own) && peer.is_none_or(nameless);
+    peer_credentials(fd).filter(|_| is_pair).map(|credentials| credentials.uid)
 }
 
 /// Binds to an abstract name of at most 107 bytes.
@@ -267,6 +283,13 @@ pub fn hangs_up(fd: impl AsFd) -> bool {
     fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
+/// Whether shutdown(2) has shut it for reading (POLLRDHUP).
+pub fn is_shut_for_reading(fd: impl AsFd) -> bool {
+    let mut fds = [PollFd::new(&fd, PollFlags::RDHUP)];
+    let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    fds[0].revents().contains(PollFlags::RDHUP)
+}
+
 /// Whether the other end has something of ours that it has not read (SIOCOUTQ).
 pub fn unread_by_peer(fd: impl AsFd) -> bool {
     const SIOCOUTQ: rustix::ioctl::Opcode = 0x5411;
@@ -274,6 +297,11 @@ pub fn unread_by_peer(fd: impl AsFd) -> bool {
     let request = unsafe { rustix::ioctl::Getter::<SIOCOUTQ, core::ffi::c_int>::new() };
     // SAFETY: the request and its type fit, as above.
     unsafe { rustix::ioctl::ioctl(fd, request) }.is_ok_and(|unread| unread > 0)
+}
+
+/// Makes the send buffer as large as the user may have it, at most `bytes`.
+pub fn set_send_buffer(fd: impl AsFd, bytes: usize) -> Result<()> {
+    Ok(sockopt::set_socket_send_buffer_size(fd, bytes)?)
 }
 
 /// Bounds the send buffer to `bytes`, which the kernel doubles for its own accounting; it is never made larger than it
@@ -335,4 +363,38 @@ pub fn inode(fd: impl AsFd) -> Result<u32> {
 /// The size of the send buffer in the kernel's accounting (SO_SNDBUF).
 pub fn send_buffer(fd: impl AsFd) -> Result<usize> {
     Ok(sockopt::socket_send_buffer_size(fd)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    #[test]
+    fn only_a_pair_tells_who_made_it() {
+        let (one, _other) = message_pair().expect("a pair");
+        assert_eq!(pair_user(&one), Some(sys::user_id()));
+        let name: [u8; 16] = sys::entropy();
+        let listener = socket(SocketType::STREAM, SocketFlags::CLOEXEC).expect("a socket");
+        bind(&listener, &name).and_then(|()| listen(&listener, 1)).expect("a listener");
+        let connected = socket(SocketType::STREAM, SocketFlags::CLOEXEC).expect("a socket");
+        connect(&connected, &name).expect("there it is");
+        let accepted = accept(&listener).expect("it has just connected");
+        assert_eq!((pair_user(&connected), pair_user(&accepted), pair_user(&listener)), (None, None, None));
+        assert!(peer_credentials(&connected).is_some(), "it would tell who listened");
+    }
+
+    #[test]
+    fn what_comes_with_a_message_is_closed_without_waiting() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let stream = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+        sockopt::set_socket_linger(&stream, Some(Duration::from_secs(40))).expect("an option");
+        let (from, to) = message_pair().expect("a pair");
+        send_message(&from, None, [b"x", b""], &[stream.as_fd()], SendFlags::empty()).expect("it has a peer");
+        let mut descriptors = [const { None }; DESCRIPTORS];
+        receive_message(&to, &mut [0], &mut descriptors, RecvFlags::empty()).expect("it was sent");
+        assert!(descriptors[0].is_some());
+        assert_eq!(sockopt::socket_linger(&stream), Ok(None));
+    }
 }
