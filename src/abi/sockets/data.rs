@@ -227,8 +227,9 @@ pub unsafe fn readv<K: Kernel>(fd: c_int, vector: *const iovec, count: c_int) ->
     }
     // SAFETY: as the caller's.
     let read = unsafe { K::readv(fd, vector, count) };
+    // With EINVAL the kernel has read the vector, or its count alone is wrong; before that it may be no memory at all.
     // SAFETY: as the caller's.
-    let sound = read >= 0 || unsafe { vectors(vector, count as size_t) }.is_ok();
+    let sound = read >= 0 || errno() != libc::EINVAL || unsafe { vectors(vector, count as size_t) }.is_ok();
     received("readv", fd, read, sound)
 }
 
@@ -420,7 +421,7 @@ pub unsafe fn recvmsg<K: Kernel>(fd: c_int, message: *mut msghdr, flags: c_int) 
         return fail(error) as ssize_t;
     }
     // SAFETY: null, or the program's message.
-    let special = unsafe { message.as_ref() }.copied().filter(|_| is_special(fd, flags));
+    let special = is_special(fd, flags).then(|| unsafe { message.as_ref() }.copied()).flatten();
     let count = match special {
         Some(mut header) => {
             // SAFETY: as the caller's.
@@ -442,8 +443,9 @@ pub unsafe fn recvmsg<K: Kernel>(fd: c_int, message: *mut msghdr, flags: c_int) 
             header.msg_namelen = 0;
         }
     }
-    // SAFETY: null, or the program's message.
+    // SAFETY: null, or the program's message, which with EINVAL the kernel has read, as in `readv`.
     let sound = count >= 0
+        || errno() != libc::EINVAL
         || unsafe { message.as_ref() }.is_none_or(|message| {
             // SAFETY: as the caller's.
             unsafe { vectors(message.msg_iov, message.msg_iovlen as size_t) }.is_ok()
@@ -472,10 +474,12 @@ pub unsafe fn sendmsg<K: Kernel>(fd: c_int, message: *const msghdr, flags: c_int
     {
         return fail(error) as ssize_t;
     }
-    if !message.is_null() {
+    let ours = calls::identify(fd).is_some();
+    // Of anything else the kernel looks at it, and finds out whether it is memory.
+    if !message.is_null() && (ours || host::bypass::is_on()) {
         // SAFETY: not null, and as the caller's.
         let mut header = unsafe { *message };
-        if !header.msg_name.is_null() && calls::identify(fd).is_some() {
+        if !header.msg_name.is_null() && ours {
             (header.msg_name, header.msg_namelen) = (core::ptr::null_mut(), 0);
             // SAFETY: the program's message without its address.
             let count = unsafe { K::sendmsg(fd, &raw const header, flags | libc::MSG_NOSIGNAL) };

@@ -10,6 +10,7 @@ use crate::calls::{self, datagrams};
 use crate::engine::{Control, Origin};
 use crate::error::Error;
 use crate::sys::raw::errno;
+use crate::sys::unix;
 use libc::{c_int, c_void, iovec, msghdr, ssize_t};
 use std::net::SocketAddr;
 
@@ -87,7 +88,15 @@ pub(super) unsafe fn receive<K: Kernel>(
             },
             (1.., Some(arrival)) => break message.arrived(identity, &arrival, &native, count),
             // SAFETY: as the caller's.
-            (0, _) => break unsafe { receive_behind(identity, message, &mut native, flags) },
+            (0, _) => break unsafe { receive_behind(identity, message, &mut native, flags) }.unwrap_or(0),
+            // Shut for reading, a call that does not wait gets no 0, on Linux either; the near end polls readable for ever.
+            (-1, _) if errno() == libc::EAGAIN && unix::is_shut_for_reading(identity.near()) => {
+                // SAFETY: as the caller's.
+                match unsafe { receive_behind(identity, message, &mut native, flags) } {
+                    Some(count) => break count,
+                    None => break fail(Error::WouldBlock) as ssize_t,
+                }
+            }
             // An error that is the kernel's.
             _ => break count,
         }
@@ -102,7 +111,7 @@ pub(super) unsafe fn receive<K: Kernel>(
     count
 }
 
-/// Receives one that came when the near end was shut for reading, or was on its way to it then; 0 where there is none.
+/// Receives one that came when the near end was shut for reading, or was on its way to it then; None where there is none.
 ///
 /// # Safety
 /// The vector's buffers are writable.
@@ -111,18 +120,16 @@ unsafe fn receive_behind(
     message: &mut Message<'_>,
     native: &mut msghdr,
     flags: c_int,
-) -> ssize_t {
+) -> Option<ssize_t> {
     let datagram = work(|| Ok(calls::next_datagram(identity, flags & libc::MSG_PEEK != 0))).ok().flatten();
-    let Some((header, payload)) = datagram.as_ref().and_then(|datagram| datagram.split_first_chunk()) else {
-        return 0;
-    };
-    let Some(arrival) = decode(header) else { return 0 };
+    let (header, payload) = datagram.as_ref()?.split_first_chunk()?;
+    let arrival = decode(header)?;
     // SAFETY: as the caller's.
     let copied = unsafe { scatter(payload, message.vector) };
     native.msg_flags = if copied < payload.len() { libc::MSG_TRUNC } else { 0 };
     native.msg_controllen = 0;
     let told = if flags & libc::MSG_TRUNC != 0 { payload.len() } else { copied };
-    message.arrived(identity, &arrival, native, (HEADER + told) as ssize_t)
+    Some(message.arrived(identity, &arrival, native, (HEADER + told) as ssize_t))
 }
 
 /// Copies to the buffers of a vector what fits there, and says how much that is.

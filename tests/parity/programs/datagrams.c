@@ -361,6 +361,10 @@ static void read_after_shut_rd(void)
     fact("from", "%s", address_named(&from, length));
     fact("after all", "%s", received(bytes, recv(ends[1], bytes, sizeof bytes, 0)));
     fact("from its own", "%s", outcome(send(ends[1], "x", 1, 0)));
+    MUST(send(ends[0], "later", 5, 0));
+    await(ends[1], POLLIN);
+    fact("without waiting", "%s", received(bytes, recv(ends[1], bytes, sizeof bytes, MSG_DONTWAIT)));
+    fact("without waiting, nothing", "%s", received(bytes, recv(ends[1], bytes, sizeof bytes, MSG_DONTWAIT)));
 }
 
 /* More than fits is dropped, and the sender is not told. */

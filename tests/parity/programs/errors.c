@@ -316,6 +316,28 @@ static void null_values(void)
     }
 }
 
+/* No memory at all where the kernel looks for a vector or a message, of what is none of ours. */
+static void wild_pointers(void)
+{
+    void *volatile wild = (void *)16;
+    struct msghdr message = {.msg_iov = wild, .msg_iovlen = 1};
+    int ends[2], pair[2];
+
+    MUST(pipe(ends));
+    MUST(write(ends[1], "x", 1));
+    MUST(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair));
+    MUST(send(pair[1], "x", 1, 0));
+    fact("readv", "%s", outcome(readv(ends[0], wild, 1)));
+    fact("readv, closed", "%s", outcome(readv(-1, wild, 1)));
+    fact("writev", "%s", outcome(writev(ends[1], wild, 1)));
+    fact("recvmsg", "%s", outcome(recvmsg(pair[0], wild, 0)));
+    fact("recvmsg, closed", "%s", outcome(recvmsg(-1, wild, 0)));
+    fact("recvmsg, vector", "%s", outcome(recvmsg(pair[0], &message, 0)));
+    fact("recvmsg, vector, MSG_TRUNC", "%s", outcome(recvmsg(pair[0], &message, MSG_TRUNC)));
+    fact("sendmsg", "%s", outcome(sendmsg(pair[0], wild, 0)));
+    fact("sendmsg, closed", "%s", outcome(sendmsg(-1, wild, 0)));
+}
+
 static void not_a_socket(void)
 {
     union address address = loopback(AF_INET, 0);
@@ -381,6 +403,7 @@ const struct parity_case cases[] = {
     {"data", data},
     {"null_addresses", null_addresses},
     {"null_values", null_values},
+    {"wild_pointers", wild_pointers},
     {"not_a_socket", not_a_socket},
     {"other_families", other_families},
     {NULL, NULL},
