@@ -9,8 +9,6 @@ use super::name::{Encoded, Name, Role, Token};
 use crate::engine::{Engine, SocketId};
 use crate::sys::descriptors::{Internal, Owned, internal};
 use crate::sys::{unix, unix_diag};
-use crate::time::Instant;
-use core::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, SocketType};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -30,17 +28,12 @@ pub struct Listener {
     /// At most so many wait in the near end's queue.
     offered: u32,
     waiting: Option<SocketId>,
-    /// When the near end last took a connection.
-    seen: Option<Instant>,
 }
-
-/// So long after that it is not asked whether the near end is still there.
-const FRESH: Duration = Duration::from_millis(1);
 
 impl Listener {
     /// Of the near end bound to `name`.
     pub fn new(name: Encoded, inode: u32, backlog: u32) -> Listener {
-        Listener { name, inode, backlog, offered: 0, waiting: None, seen: None }
+        Listener { name, inode, backlog, offered: 0, waiting: None }
     }
 
     /// listen(2) again.
@@ -64,11 +57,6 @@ impl Listener {
         self.offered <= self.backlog
     }
 
-    /// Whether the near end was there a moment ago.
-    pub fn was_seen(&self, now: Instant) -> bool {
-        self.seen.is_some_and(|seen| now <= seen + FRESH)
-    }
-
     /// The connection that the backlog refused.
     pub fn waiting(&self) -> Option<SocketId> {
         self.waiting
@@ -87,7 +75,6 @@ impl Listener {
         token: Token,
         salt: u64,
         engine: &Engine,
-        now: Instant,
     ) -> Result<Internal, Errno> {
         let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let role = Role::Accepted {
@@ -96,10 +83,7 @@ impl Listener {
         };
         let far = self.far_end(&Name { token, role, id: connection, salt });
         match far {
-            Ok(_) => {
-                self.offered += 1;
-                self.seen = Some(now);
-            }
+            Ok(_) => self.offered += 1,
             Err(Errno::CONNREFUSED | Errno::NOENT) => {}
             Err(_) => self.waiting = Some(connection),
         }

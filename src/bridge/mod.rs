@@ -45,6 +45,8 @@ use std::net::SocketAddr;
 use stream::Stream;
 
 /// Connections whose end is remembered because the program may still hold the near end.
+/// Who waits for the end of one connection; of more, the last ones do not wait.
+const WAITERS_MAX: usize = 16;
 const ENDED_KEPT: usize = 8192;
 
 /// One socket of the program.
@@ -150,7 +152,7 @@ pub struct Bridge {
     /// Listeners with a connection that the near end's backlog did not take.
     stalled: Vec<SocketId>,
     /// Who waits for the end of a connection that was closed.
-    waiters: HashMap<SocketId, Owned>,
+    waiters: HashMap<SocketId, Vec<Owned>>,
     probes: Probes,
 }
 
@@ -368,11 +370,7 @@ impl Bridge {
 
     /// Hands the accept queue of the engine's listener to the near end's backlog, and has it answer who waits.
     fn accept(&mut self, id: SocketId, engine: &mut Engine, now: Instant) {
-        let is_gone = |socket: &Socket| match &socket.role {
-            Role::Listener(listener) if listener.was_seen(now) => false,
-            _ => self.is_gone(id, socket),
-        };
-        if engine.requests_wait(id) && self.sockets.get(&id).is_some_and(is_gone) {
+        if engine.requests_wait(id) && self.sockets.get(&id).is_some_and(|socket| self.is_gone(id, socket)) {
             return self.close(id, engine, now);
         }
         loop {
@@ -393,7 +391,7 @@ impl Bridge {
             }
             // A connection has none (inet_csk_clone_lock).
             let (domain, options) = (*domain, Options { defer_accept: Duration::ZERO, ..*options });
-            match listener.offer(connection, self.token, self.salts.hash_one(connection), engine, now) {
+            match listener.offer(connection, self.token, self.salts.hash_one(connection), engine) {
                 Ok(far) => {
                     let room = listener.has_room();
                     if self.interest.add(&far, connection.0, EventFlags::empty()).is_err() {
@@ -546,7 +544,11 @@ impl Bridge {
     /// Keeps `waiter` until what a connection sent is delivered that was closed; or was not, since others hold it.
     pub fn await_delivery(&mut self, id: SocketId, waiter: Owned, engine: &mut Engine, now: Instant) {
         self.run(id, engine, now);
-        self.waiters.insert(id, waiter);
+        let waiters = self.waiters.entry(id).or_default();
+        // Anybody may ask, and each is a descriptor.
+        if waiters.len() < WAITERS_MAX {
+            waiters.push(waiter);
+        }
     }
 
     /// Lets go of those whose time has come.

@@ -175,7 +175,7 @@ impl Inner {
             Request::SetOption { level, name } => {
                 options::set(self, identity, level, name, bytes).map(|()| Answer::Done)
             }
-            Request::Unacknowledged => Ok(Answer::Number(self.unacknowledged(id) as u64)),
+            Request::Unacknowledged => self.unacknowledged(id).map(|bytes| Answer::Number(bytes as u64)),
             Request::LingerTime => Ok(Answer::Number(self.socket(id)?.options.linger.unwrap_or(0).into())),
             Request::Accepted => {
                 self.accepted(id);

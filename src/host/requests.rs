@@ -425,8 +425,9 @@ impl Inner {
     }
 
     /// Bytes written and not acknowledged by the peer (SIOCOUTQ), beside those in the near end's queue.
-    pub fn unacknowledged(&mut self, id: SocketId) -> usize {
-        self.engine.unacknowledged(id)
+    pub fn unacknowledged(&mut self, id: SocketId) -> Result<usize> {
+        self.socket(id)?;
+        Ok(self.engine.unacknowledged(id))
     }
 
     /// TCP_QUICKACK: acknowledges at once from now on, for a while. Asked for again it counts again.
