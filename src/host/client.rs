@@ -1,8 +1,9 @@
 //! Asking a host in another process, over its control socket.
 //!
 //! Nothing is remembered here but where the host is that makes this process's sockets: told by `TUBESOCK_HOST`, or
-//! inherited from the process that forked this one. Allocates nothing for what close(2) asks, takes no lock, and has all
-//! signals blocked while it waits, which is not long: the host never waits for anything in between.
+//! inherited from the process that forked this one. Allocates nothing for what close(2) asks, takes no lock unless the host is
+//! of another build, which the log says, and has all signals blocked while it waits, which is not long: the host waits for
+//! nothing in between but a capture's pipe, and for that five seconds once.
 #![forbid(unsafe_code)]
 
 use super::control::{BUILD, Message, OTHER_BUILD, Secret, VERSION, control_name};

@@ -10,8 +10,12 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::{Errno, Result};
 use std::path::Path;
 
-/// A pipe has room for so much, if the user may have that: its reader may look away for a moment.
+/// A pipe by its name has room for so much, if the user may have that: its reader may look away for a moment.
 const PIPE: usize = 1 << 20;
+/// For so long. Who writes holds the stack, and a program that waits for it hears no signal.
+const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+/// PIPE_BUF: what can be written to a pipe that poll(2) calls writable, and does not wait.
+const AT_ONCE: usize = 4096;
 
 /// A file, a pipe, or a duplicate of standard output or error, to append to.
 #[derive(Debug)]
@@ -52,8 +56,10 @@ impl Appender {
         Appender { file: descriptors::internal_kept(file), regular }
     }
 
-    /// Appends a record. Only when the kernel takes a part of it, as on a full disk, is there a second write. A pipe is
-    /// waited for. EPIPE when its reader has gone, EFBIG where a limit on the size of files ends it, both without a signal. EBADF after a child, forked without a host, has closed it.
+    /// Appends a record. To a file with one write, and only when the kernel takes a part of it, as on a full disk, with a
+    /// second. A pipe is waited for: ETIMEDOUT when it has no room for five seconds. EPIPE when its reader has gone, EFBIG
+    /// where a limit on the size of files ends it, both without a signal. EBADF after a child, forked without a host, has closed
+    /// it.
     pub fn append(&self, record: &[u8]) -> Result<()> {
         if !descriptors::is_internal(self.file.as_raw_fd()) {
             return Err(Errno::BADF);
@@ -63,14 +69,28 @@ impl Appender {
 
     fn write(&self, mut record: &[u8]) -> Result<()> {
         while !record.is_empty() {
-            match rustix::io::write(&self.file, record) {
+            let mut part = record;
+            if !self.regular {
+                self.wait_for_room()?;
+                part = &record[..record.len().min(AT_ONCE)];
+            }
+            match rustix::io::write(&self.file, part) {
                 Ok(0) => return Err(Errno::IO),
                 Ok(written) => record = &record[written..],
-                Err(Errno::INTR) => {}
+                Err(Errno::INTR | Errno::AGAIN) => {}
                 Err(errno) => return Err(errno),
             }
         }
         Ok(())
+    }
+
+    fn wait_for_room(&self) -> Result<()> {
+        let mut fds = [PollFd::new(&self.file, PollFlags::OUT)];
+        match poll(&mut fds, Some(&PATIENCE)) {
+            Ok(0) => Err(Errno::TIMEDOUT),
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// Whether a short record can be appended now without blocking, and without SIGPIPE for a reader that has gone.
@@ -97,12 +117,9 @@ mod tests {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).expect("a pipe");
         let writer = Appender { file: descriptors::internal(writer), regular: false };
         assert!(writer.has_room());
-        let full = loop {
-            if let Err(errno) = writer.append(&[0; 4096]) {
-                break errno;
-            }
-        };
-        assert_eq!((full, writer.has_room()), (Errno::AGAIN, false));
+        while writer.has_room() {
+            writer.append(&[0; 4096]).expect("there is room");
+        }
         let mut drained = [0; 8192];
         rustix::io::read(&reader, &mut drained[..]).expect("a full pipe has something");
         assert!(writer.has_room());
