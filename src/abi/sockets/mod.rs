@@ -364,6 +364,9 @@ unsafe fn answer_bytes(bytes: &[u8], address: *mut sockaddr, length: *mut sockle
 /// # Safety
 /// None beyond the kernel's.
 pub unsafe fn shutdown<K: Kernel>(fd: c_int, how: c_int) -> c_int {
+    if calls::netlink::identify(fd).is_some() {
+        return fail(Error::NotSupported);
+    }
     if let Some(identity) = calls::identify(fd) {
         let natively = match work(|| calls::shutdown(&identity, how)) {
             Ok(natively) => natively,

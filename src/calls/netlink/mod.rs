@@ -11,8 +11,10 @@
 //! MSG_PEEK, MSG_TRUNC and the rest are the kernel's, and nothing has to be kept, by this process or by the host, that dup,
 //! fork and exec could make stale: the port of the socket (nl_pid) is in its name, which also makes it the only one with it.
 //!
-//! Limits: the socket has its port from the start, not from bind(2) on; it may join groups, but changes of addresses are not
-//! told; a process that did not make the socket, nor was forked from one that made one, does not know it for ours.
+//! Limits: the socket has its port from the start, not from bind(2) on; a second bind to another port succeeds, as a new socket
+//! without the answers that wait, and duplicates made before keep the old port. It may join groups, but getsockname(2) does not show
+//! them, and changes of addresses are not told. SO_TYPE is SOCK_RAW. A process that did not make the socket, nor was forked from one
+//! that made one, does not know it for ours: behind exec or SCM_RIGHTS it answers with the request itself.
 //! NETLINK_GET_STRICT_CHK is not known, as before Linux 4.20: dumps show everything, and programs choose.
 
 mod message;
@@ -33,6 +35,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const PREFIX: &[u8; 8] = b"tubelink";
 /// sizeof(struct sockaddr_nl)
 const ADDRESS: usize = 12;
+/// Room for the answers to one request, as far as net.core.wmem_max lets the user have it: all routes there can be.
+const ROOM: usize = 1 << 20;
 /// Ports that are tried until one is free.
 const TRIES: usize = 64;
 /// The first of those that are of no process (netlink_autobind).
@@ -79,6 +83,7 @@ fn open(flags: SocketFlags) -> Result<Owned> {
 /// EADDRINUSE when another socket has the port.
 fn with_port(port: u32, flags: SocketFlags) -> Result<Owned> {
     let socket = unix::socket(SocketType::DGRAM, flags)?;
+    unix::set_send_buffer(&socket, ROOM)?;
     let name = name(port);
     unix::bind(&socket, &name)?;
     unix::connect(&socket, &name)?;
@@ -182,7 +187,7 @@ impl Socket {
     /// send buffer's of the near end.
     pub fn set_option(&self, level: c_int, name: c_int) -> Option<Result<()>> {
         match (level, name) {
-            (libc::SOL_SOCKET, libc::SO_SNDBUF) => Some(Ok(())),
+            (libc::SOL_SOCKET, libc::SO_SNDBUF | libc::SO_SNDBUFFORCE) => Some(Ok(())),
             (libc::SOL_NETLINK, name) if is_known(name) => Some(Ok(())),
             (libc::SOL_NETLINK, _) => Some(Err(Error::NoSuchOption)),
             _ => None,
