@@ -52,6 +52,7 @@ pub(super) struct Reach {
     pub(super) minimum_hops: Versions<u8>,
 }
 
+/// At a line of the cache, so that `prefetch` asks for just the lines that it lies in.
 #[repr(align(64))]
 pub(super) struct Socket {
     id: SocketId,
