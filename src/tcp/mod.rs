@@ -369,6 +369,10 @@ impl Connection {
         if options.quick_ack && !before.quick_ack {
             self.receiving.acknowledge_quickly();
         }
+        if options.max_pacing_rate != before.max_pacing_rate {
+            // What the old limit put off, perhaps for minutes, goes by the new one.
+            self.sending.pace = self.sending.pace.min(now);
+        }
         if options.receive_buffer != before.receive_buffer {
             self.receiving.set_limits(context.receive_limits(&options));
         }
