@@ -31,6 +31,15 @@ pub(crate) struct Program {
     deadline: Duration,
 }
 
+/// A shell has these ignored by what it starts in the background, and whatever that starts inherits it.
+fn hear_the_keyboard() -> std::io::Result<()> {
+    for signal in [libc::SIGINT, libc::SIGQUIT] {
+        // SAFETY: no handler.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    Ok(())
+}
+
 impl Program {
     pub(crate) fn new(program: impl AsRef<OsStr>) -> Program {
         Program {
@@ -116,6 +125,8 @@ impl Program {
         if let Some(directory) = self.directory {
             command.current_dir(directory);
         }
+        // SAFETY: between fork and exec only signal(2) is called, which may be.
+        unsafe { command.pre_exec(hear_the_keyboard) };
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start `{line}`: {error}"));
         let output = Arc::new(Output::default());
         let stdout = child.stdout.take().expect("standard output is a pipe");
