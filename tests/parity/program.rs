@@ -2,7 +2,7 @@
 
 use crate::environment::Environment;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -145,6 +145,8 @@ fn make_unique(program: &str, facts: &mut Vec<Fact>) {
 /// Runs a case, to its end or the deadline, in the namespace of this thread. How it ended is the last fact.
 fn run_case(environment: Environment, file: &Path, case: &str) -> Vec<Fact> {
     let output = File::from(memfd_create("facts", MemfdFlags::CLOEXEC).expect("a memory file"));
+    // The kernel does not lock the position of a memory file: without this two processes write over each other.
+    fcntl_setfl(&output, OFlags::APPEND).expect("a flag that every file can have");
     let mut command = environment.command(file);
     command.arg(case).process_group(0).stdin(Stdio::null()).stderr(Stdio::null());
     command.stdout(output.try_clone().expect("descriptors are not short"));
