@@ -5,6 +5,7 @@
 //! in our part is caught: the call fails with EIO, and the host works no more. The kernel's calls that may wait are
 //! outside of that net, so that a thread that is cancelled in one unwinds.
 
+mod batches;
 mod control;
 mod data;
 mod datagram;
@@ -19,8 +20,9 @@ use crate::host;
 use crate::observe::trace;
 use crate::sys;
 use crate::sys::raw::{self, errno};
+pub use batches::{recvmmsg, sendmmsg};
 use core::time::Duration;
-pub use data::{read, readv, recvfrom, recvmmsg, recvmsg, sendmmsg, sendmsg, sendto, write, writev};
+pub use data::{read, readv, recvfrom, recvmsg, sendmsg, sendto, write, writev};
 use libc::{c_int, pollfd, sockaddr, socklen_t, timespec};
 pub use options::{getsockopt, ioctl, setsockopt};
 use rustix::net::sockopt;

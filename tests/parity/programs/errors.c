@@ -316,6 +316,25 @@ static void null_values(void)
     }
 }
 
+/* A stream ignores where a message is to go. */
+static void addressed(void)
+{
+    union address address = loopback(AF_INET, 9);
+    char byte = 'x';
+    struct iovec part = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {.msg_name = &address, .msg_namelen = sizeof address.v4, .msg_iov = &part, .msg_iovlen = 1};
+    int ends[2], pair[2];
+
+    connection(AF_INET, ends);
+    MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+    fact("connected", "%s", outcome(sendmsg(ends[0], &message, MSG_NOSIGNAL)));
+    fact("arrives", "%s", received(&byte, recv(ends[1], &byte, 1, 0)));
+    fact("not connected", "%s", outcome(sendmsg((int)MUST(socket(AF_INET, SOCK_STREAM, 0)), &message, MSG_NOSIGNAL)));
+    fact("none of ours", "%s", outcome(sendmsg(pair[0], &message, MSG_NOSIGNAL)));
+    MUST(shutdown(ends[0], SHUT_WR));
+    fact("shut", "%s", outcome(sendmsg(ends[0], &message, MSG_NOSIGNAL)));
+}
+
 /* No memory at all where the kernel looks for a vector or a message, of what is none of ours. */
 static void wild_pointers(void)
 {
@@ -403,6 +422,7 @@ const struct parity_case cases[] = {
     {"data", data},
     {"null_addresses", null_addresses},
     {"null_values", null_values},
+    {"addressed", addressed},
     {"wild_pointers", wild_pointers},
     {"not_a_socket", not_a_socket},
     {"other_families", other_families},
