@@ -21,6 +21,7 @@ pub mod datagram;
 pub mod listener;
 pub mod name;
 pub mod options;
+mod probes;
 pub mod stream;
 
 use crate::engine::{Domain, Engine, Kind, SocketId};
@@ -29,12 +30,12 @@ use crate::observe::log;
 use crate::sys::descriptors::{Internal, Owned, internal};
 use crate::sys::{self, unix};
 use crate::time::Instant;
-use core::cell::RefCell;
 use core::time::Duration;
 use datagram::{Datagram, LARGEST};
 use listener::Listener;
 use name::{Encoded, Identity, Name, Role as NameRole, Token};
 use options::Options;
+use probes::Probes;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
@@ -44,9 +45,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use stream::Stream;
 
-/// Connections whose end is remembered because the program may still hold the near end.
 /// Who waits for the end of one connection; of more, the last ones do not wait.
 const WAITERS_MAX: usize = 16;
+/// Connections whose end is remembered because the program may still hold the near end.
 const ENDED_KEPT: usize = 8192;
 
 /// One socket of the program.
@@ -573,28 +574,6 @@ impl Bridge {
     fn near_name(&self, id: SocketId, domain: Domain, kind: Kind) -> Encoded {
         let salt = self.salts.hash_one(id);
         Name { token: self.token, role: NameRole::Near(domain, kind), id, salt }.encode()
-    }
-}
-
-/// Sockets that ask after names by taking them. One that could not goes on to ask after others: a listener is asked after
-/// for each connection.
-#[derive(Debug, Default)]
-struct Probes {
-    stream: RefCell<Option<Internal>>,
-    datagram: RefCell<Option<Internal>>,
-}
-
-impl Probes {
-    /// Whether no socket of this kind has the name.
-    fn is_free(&self, kind: SocketType, name: &[u8]) -> bool {
-        let place = if kind == SocketType::STREAM { &self.stream } else { &self.datagram };
-        let made = || unix::socket(kind, SocketFlags::CLOEXEC).ok().map(internal);
-        let Some(probe) = place.take().or_else(made) else { return false };
-        let free = unix::bind(&probe, name).is_ok();
-        if !free {
-            place.replace(Some(probe));
-        }
-        free
     }
 }
 
