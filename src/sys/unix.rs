@@ -278,16 +278,19 @@ pub fn shutdown_write(fd: impl AsFd) {
 
 /// Whether the other end has gone, both directions are shut, or an error waits (POLLHUP, POLLERR).
 pub fn hangs_up(fd: impl AsFd) -> bool {
-    let mut fds = [PollFd::new(&fd, PollFlags::empty())];
-    let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
-    fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+    polled(fd, PollFlags::empty()).intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 /// Whether shutdown(2) has shut it for reading (POLLRDHUP).
 pub fn is_shut_for_reading(fd: impl AsFd) -> bool {
-    let mut fds = [PollFd::new(&fd, PollFlags::RDHUP)];
+    polled(fd, PollFlags::RDHUP).contains(PollFlags::RDHUP)
+}
+
+/// The events of `wanted` that are so now, and those that poll(2) tells unasked.
+fn polled(fd: impl AsFd, wanted: PollFlags) -> PollFlags {
+    let mut fds = [PollFd::new(&fd, wanted)];
     let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
-    fds[0].revents().contains(PollFlags::RDHUP)
+    fds[0].revents()
 }
 
 /// Whether the other end has something of ours that it has not read (SIOCOUTQ).
