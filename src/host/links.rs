@@ -157,7 +157,8 @@ fn await_address(link: &mut dyn Link, addressing: &mut Addressing, serves: &Serv
         if v4 || v6 {
             until = until.min(now + FAMILY_PATIENCE);
         }
-        wait(link, until.min(now + TURN));
+        let until = if serves.may_be_interrupted() { until.min(now + TURN) } else { until };
+        wait(link, until);
     }
 }
 

@@ -284,6 +284,11 @@ impl Serves<'_> {
         }
     }
 
+    /// Whether `is_interrupted` may change: elsewhere a signal ends the process.
+    pub(super) fn may_be_interrupted(&self) -> bool {
+        matches!(self, Serves::ThisProcess(_))
+    }
+
     /// Whether a signal waits that ends the program, or which a handler of its waits for.
     pub(super) fn is_interrupted(&self) -> bool {
         match self {
