@@ -7,7 +7,8 @@
 //! still give one packet to the other's section; the file stays valid, because the sections differ only in the name.
 //!
 //! A write that fails (a full disk, a pipe whose reader has gone) ends the capture with a line in the log; the packets flow
-//! on. A pipe that is full is waited for, and all packets with it: none is missing from a capture that goes on.
+//! on. A pipe that is full is waited for, five seconds at most, and all packets with it: none is missing from a capture that
+//! goes on.
 
 use crate::addressing::Addressing;
 use crate::link::impair::Lanes;
