@@ -337,9 +337,12 @@ impl Bridge {
     /// The far end of a stream that is over is closed, and what is known of its end is kept.
     fn finish(&mut self, id: SocketId, engine: &mut Engine, now: Instant) {
         let Some(socket) = self.sockets.get_mut(&id) else { return };
-        let Role::Stream(stream) = &socket.role else { return };
-        let ended =
-            Ended { error: stream.error(), unconnected: stream.was_connecting(), local: engine.local(id) };
+        let Role::Stream(stream) = &mut socket.role else { return };
+        let ended = Ended {
+            error: stream.take_error(),
+            unconnected: stream.was_connecting(),
+            local: engine.local(id),
+        };
         let closed = stream.is_closed();
         if stream.reset_on_close() || closed && socket.options.linger == Some(0) {
             engine.abort(id, now);

@@ -4,12 +4,13 @@
 //! |---|---|---|
 //! | end of file, no HUP | the program shut down writing | FIN behind the data |
 //! | end of file, HUP | the program closed, or shut down both ways | release: FIN, or RST if it left data unread |
-//! | ECONNRESET | it closed with data unread at the near end | RST |
+//! | ECONNRESET | it closed with data unread at the near end | RST, and what it sent last is lost |
 //!
 //! | in the engine | the near end sees |
 //! |---|---|
 //! | FIN, all data handed on | end of file (the far end shuts down writing) |
 //! | reset, timed out | the data, then the far end is gone; the errno is in `error` for the calls to fetch |
+//! | the same, and the near end is full | a shut direction at once (whoever waits in a write wakes), the rest when there is room |
 #![forbid(unsafe_code)]
 
 use super::Interest;
@@ -47,6 +48,9 @@ pub struct Stream {
     pub shut: bool,
     /// The program is ending: what is in the queue now is all that it wrote.
     ending: bool,
+    /// The connection in the engine has ended.
+    ended: bool,
+    /// Nothing is left to do.
     over: bool,
     error: Option<Error>,
 }
@@ -74,6 +78,7 @@ impl Stream {
             unread: false,
             shut: false,
             ending: false,
+            ended: false,
             over: false,
             error: None,
         }
@@ -99,9 +104,9 @@ impl Stream {
         self.over
     }
 
-    /// Why it ended, when not in order.
-    pub fn error(&self) -> Option<Error> {
-        self.error
+    /// Why it ended, when not in order, if no call has reported it.
+    pub fn take_error(&mut self) -> Option<Error> {
+        self.error.take()
     }
 
     /// Whether the near end is closed for certain: hung up, and not by shutdown.
@@ -124,9 +129,11 @@ impl Stream {
         }
     }
 
-    /// A hang-up is for good and would be reported for ever: it is noted, and the far end leaves the set.
+    /// A hang-up is for good and would be reported for ever: it is noted, and the far end leaves the set. Whether data was left
+    /// unread is asked here, for the next receive, which would say so too, may have to wait until the engine has room.
     fn hang_up(&mut self, interest: &Interest) {
         self.hung_up = true;
+        self.unread |= unix::take_error(&self.far) == Some(Errno::CONNRESET);
         if self.registered.take().is_some() {
             interest.remove(&self.far);
         }
@@ -157,13 +164,18 @@ impl Stream {
                 self.established(scratch);
                 self.feed_engine(id, engine, now);
                 self.feed_near(id, engine);
-                self.over |= self.input_over && self.hung_up;
+                let unread = self.unread || self.is_closed() && engine.readable(id) > 0;
+                self.over |= self.hung_up && (self.input_over || unread);
             }
             Some(StreamState::Ended) | None => {
-                self.feed_near(id, engine);
-                if engine.readable(id) == 0 || self.hung_up {
+                if !self.ended {
+                    self.ended = true;
                     self.error = engine.end(id);
-                    self.over = true;
+                }
+                self.feed_near(id, engine);
+                self.over = engine.readable(id) == 0 || self.hung_up;
+                if !self.over {
+                    self.stop_input(scratch);
                 }
             }
             Some(StreamState::Fresh | StreamState::Listening) => {}
@@ -181,6 +193,14 @@ impl Stream {
                 // The near end closed with something unread: the next receive says so again.
                 Ok(_) | Err(_) => self.filler = 0,
             }
+        }
+    }
+
+    /// The engine takes no more: who waits for room in a write, or asks whether there is any, learns of it now.
+    fn stop_input(&mut self, scratch: &mut [u8]) {
+        if !core::mem::replace(&mut self.input_over, true) {
+            unix::shutdown_read(&self.far);
+            while unix::receive(&self.far, scratch).is_ok_and(|taken| taken > 0) {}
         }
     }
 

@@ -300,7 +300,8 @@ impl Inner {
         match &mut socket.role {
             Role::Ended(ended) => ended.error.take(),
             Role::Datagram(datagram) => datagram.take_error(identity.near()),
-            Role::Stream(_) | Role::Idle | Role::Listener(_) => socket.error.take(),
+            Role::Stream(stream) => stream.take_error(),
+            Role::Idle | Role::Listener(_) => socket.error.take(),
         }
     }
 

@@ -276,6 +276,12 @@ pub fn shutdown_write(fd: impl AsFd) {
     let _ = rustix::net::shutdown(fd, Shutdown::Write);
 }
 
+/// What is queued can still be received. The other end can send no more, and whoever waits there for room wakes up.
+pub fn shutdown_read(fd: impl AsFd) {
+    // Fails only when the other end is gone, which the next event reports.
+    let _ = rustix::net::shutdown(fd, Shutdown::Read);
+}
+
 /// Whether the other end has gone, both directions are shut, or an error waits (POLLHUP, POLLERR).
 pub fn hangs_up(fd: impl AsFd) -> bool {
     polled(fd, PollFlags::empty()).intersects(PollFlags::HUP | PollFlags::ERR)

@@ -251,6 +251,38 @@ static void ended_by_the_peer(void)
     finish(&waiter);
 }
 
+static long wait_for_room(int fd)
+{
+    struct pollfd entry = {.fd = fd, .events = POLLOUT};
+
+    return poll(&entry, 1, PATIENCE_MS);
+}
+
+/* Nothing moves in either direction, and the peer closes with data unread: that data, and what it sent last, is lost. */
+static void reset_when_full(void)
+{
+    struct {
+        const char *name;
+        long (*wait)(int);
+    } waits[] = {{"writer", wait_in_send}, {"poller", wait_for_room}};
+    struct waiter waiter;
+    int ends[2];
+
+    for (int i = 0; i < 2; i++) {
+        connection(AF_INET, ends);
+        fill(ends[0]);
+        fill(ends[1]);
+        waiter = WAITER(ends[0], waits[i].name, waits[i].wait);
+        begin(&waiter);
+        MUST(close(ends[1]));
+        finish(&waiter);
+        fact(label("%s, send then", waits[i].name), "%s", outcome(send(ends[0], "x", 1, MSG_NOSIGNAL)));
+        fact(label("%s, and then", waits[i].name), "%s", outcome(send(ends[0], "x", 1, MSG_NOSIGNAL)));
+        fact(label("%s, what had come is there, and an end", waits[i].name), "%d", strstr(drained(ends[0]), "0 bytes, end") == NULL);
+        fact(label("%s, events", waits[i].name), "%s", events_of(ends[0]));
+    }
+}
+
 enum { SHARERS = 4, MESSAGES = 200, MESSAGE_BYTES = 100 };
 
 static void *write_messages(void *fd)
@@ -399,6 +431,7 @@ const struct parity_case cases[] = {
     {"closed_while_polling", closed_while_polling},
     {"shut_down_while_waiting", shut_down_while_waiting},
     {"ended_by_the_peer", ended_by_the_peer},
+    {"reset_when_full", reset_when_full},
     {"shared_by_writers", shared_by_writers},
     {"shared_by_readers", shared_by_readers},
     {"shared_by_accepters", shared_by_accepters},
