@@ -305,14 +305,18 @@ impl Bbr {
     fn set_pacing_rate(&mut self, gain: f64, smoothed_rtt: Duration) {
         if self.guessed && !smoothed_rtt.is_zero() {
             self.guessed = false;
-            self.pacing_rate = initial_rate(self.window, smoothed_rtt);
+            self.pacing_rate = self.bounded(initial_rate(self.window, smoothed_rtt));
         }
         let rate = (self.bandwidth.largest() as f64 * gain * PACING_MARGIN) as u64;
         if self.pipe.full || rate > self.pacing_rate {
-            // No less than a segment a second: a peer that acknowledged late for long would have made us so slow that our own
-            // pauses are what is measured, and nothing would ever show that it has become better.
-            self.pacing_rate = rate.clamp(self.mss.into(), RATE_MAX);
+            self.pacing_rate = self.bounded(rate);
         }
+    }
+
+    /// No less than a segment a second: a peer that acknowledged late for long would have made us so slow that our own pauses
+    /// are what is measured, and nothing would ever show that it has become better.
+    fn bounded(&self, rate: u64) -> u64 {
+        rate.clamp(self.mss.into(), RATE_MAX)
     }
 
     fn window_min(&self) -> u32 {
@@ -483,9 +487,10 @@ impl Congestion for Bbr {
         let mss = sane_mss(mss);
         if self.delivered == 0 {
             self.window = self.window / self.mss * mss;
-            self.pacing_rate = (self.pacing_rate / u64::from(self.mss) * u64::from(mss)).clamp(1, RATE_MAX);
+            self.pacing_rate = self.pacing_rate / u64::from(self.mss) * u64::from(mss);
         }
         self.mss = mss;
+        self.pacing_rate = self.bounded(self.pacing_rate);
         self.window = self.window.max(mss).min(WINDOW_MAX);
     }
 }
@@ -493,7 +498,7 @@ impl Congestion for Bbr {
 /// The initial window in one round trip, with Startup's gain.
 fn initial_rate(window: u32, rtt: Duration) -> u64 {
     let seconds = rtt.max(Duration::from_micros(1)).as_secs_f64();
-    ((f64::from(window) / seconds * HIGH_GAIN) as u64).clamp(1, RATE_MAX)
+    (f64::from(window) / seconds * HIGH_GAIN) as u64
 }
 
 /// An interval shorter than any round trip was measured over ACKs that were held and let go together.
