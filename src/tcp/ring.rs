@@ -35,22 +35,20 @@ impl Default for Pool {
 }
 
 impl Pool {
-    /// A buffer of a power of two of bytes, `least` at the least. What is in it has no meaning.
-    fn take(&mut self, least: usize) -> Vec<u8> {
-        match self.stack.pop() {
-            Some(buffer) if suits(buffer.len(), least) => {
+    /// Makes an empty `buffer` one of a power of two of bytes, `least` at the least. What is in it has no meaning. In place, for a
+    /// vector that goes from hand to hand is read before its parts have left the store buffer, which stalls.
+    fn lend(&mut self, buffer: &mut Vec<u8>, least: usize) {
+        match self.stack.last_mut() {
+            Some(last) if suits(last.len(), least) => {
+                core::mem::swap(buffer, last);
                 self.bytes -= buffer.len();
-                buffer
+                self.stack.pop();
             }
-            Some(buffer) => {
-                self.stack.push(buffer);
-                self.find(least)
-            }
-            None => self.find(least),
+            _ => *buffer = self.find(least),
         }
     }
 
-    /// `take` when the last buffer that was given is too small.
+    /// `lend` when the last buffer that was given does not suit.
     #[cold]
     fn find(&mut self, least: usize) -> Vec<u8> {
         let searched = self.stack.len().saturating_sub(SEARCH);
@@ -105,7 +103,7 @@ impl Ring {
             return;
         }
         if self.buffer.is_empty() {
-            self.buffer = pool.take(total);
+            pool.lend(&mut self.buffer, total);
             self.head = 0;
             return;
         }
@@ -113,7 +111,8 @@ impl Ring {
     }
 
     fn grow(&mut self, pool: &mut Pool, total: usize) {
-        let mut larger = pool.take(total);
+        let mut larger = Vec::new();
+        pool.lend(&mut larger, total);
         // What was written beyond the end moves too.
         let (tail, start) = self.buffer.split_at(self.head);
         larger[..start.len()].copy_from_slice(start);
