@@ -57,6 +57,8 @@ pub struct Config {
     pub impair: Option<Impairments>,
     /// TUBESOCK_CAPTURE
     pub capture: Option<Capture>,
+    /// TUBESOCK_CAPTURE_CALLS
+    pub capture_calls: bool,
     /// TUBESOCK_PUBLISH, comma-separated
     pub publish: Vec<Publish>,
     /// TUBESOCK_BYPASS, comma-separated
@@ -140,6 +142,7 @@ impl Config {
             | Field::Mtu
             | Field::Impair
             | Field::Capture
+            | Field::CaptureCalls
             | Field::Log
             | Field::Trace
             | Field::Strict => {}
@@ -164,6 +167,7 @@ impl Config {
             Field::Route => self.route.push(text(value)?.parse()?),
             Field::Impair => self.impair = Some(text(value)?.parse()?),
             Field::Capture => self.capture = Some(Capture::parse(value)?),
+            Field::CaptureCalls => self.capture_calls = switch(value)?,
             Field::Publish => self.publish.push(text(value)?.parse()?),
             Field::Log => self.log = text(value)?.parse()?,
             Field::Trace => self.trace = Some(Trace::parse(value)?),
@@ -203,6 +207,9 @@ impl Config {
         if trace.is_some() && trace == self.capture.as_ref().and_then(Capture::file) {
             return Err("--trace and --capture cannot share a file: give each its own".into());
         }
+        if self.capture_calls && self.capture.is_none() {
+            return Err("--capture-calls: there is no capture to put calls into; give --capture FILE".into());
+        }
         if self.mtu.is_some_and(|mtu| mtu < MTU_V6) && self.address.iter().any(|own| own.address.is_ipv6()) {
             return Err(format!("--mtu: IPv6 needs {MTU_V6} at least; give more, or no address of IPv6"));
         }
@@ -240,6 +247,7 @@ impl Config {
             Field::Route => list(&self.route, ' '),
             Field::Impair => self.impair.map(|impair| impair.to_string().into()),
             Field::Capture => self.capture.as_ref().map(Capture::value),
+            Field::CaptureCalls => self.capture_calls.then(|| "1".into()),
             Field::Publish => list(&self.publish, ','),
             Field::Bypass => list(&self.bypass, ','),
             Field::Log => Some(self.log.to_string().into()),

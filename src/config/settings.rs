@@ -13,6 +13,7 @@ pub(super) enum Field {
     Route,
     Impair,
     Capture,
+    CaptureCalls,
     Publish,
     Log,
     Trace,
@@ -39,7 +40,7 @@ pub struct Setting {
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 14] = [
+pub const SETTINGS: [Setting; 15] = [
     // First: what the others say stands in place of what it says.
     Setting {
         flag: "--config",
@@ -121,6 +122,15 @@ pub const SETTINGS: [Setting; 14] = [
         separator: None,
         help: "Write every packet on the link to FILE, as pcapng; - is standard output, and the program's goes to standard error then.",
         field: Field::Capture,
+    },
+    Setting {
+        flag: "--capture-calls",
+        variable: "TUBESOCK_CAPTURE_CALLS",
+        value: "",
+        default: "off",
+        separator: None,
+        help: "Give the packets of the capture the program's calls as comments: each stands at the next packet behind its result.",
+        field: Field::CaptureCalls,
     },
     Setting {
         flag: "--publish",

@@ -37,6 +37,7 @@ fn every_variable_is_read() {
         ("TUBESOCK_LOG", "debug"),
         ("TUBESOCK_TRACE", "/t"),
         ("TUBESOCK_STRICT", "1"),
+        ("TUBESOCK_CAPTURE_CALLS", "1"),
         ("TUBESOCK_BYPASS", "127.0.0.0/8, [::1]:80"),
         ("TUBESOCK_HOST", "/run/h"),
     ]);
@@ -49,6 +50,7 @@ fn every_variable_is_read() {
         impair: Some(parsed("delay 20ms loss 1% seed 7")),
         route: vec![parsed("198.51.100.0/24,192.0.2.9"), parsed("203.0.113.0/24")],
         capture: Some(Capture::File("c.pcapng".into())),
+        capture_calls: true,
         publish: vec![published("0.0.0.0:8080", 80, false), published("[::1]:0", 53, true)],
         log: LogLevel::Debug,
         trace: Some(Trace::File("/t".into())),
@@ -174,6 +176,7 @@ fn variables_give_the_configuration_back() {
         impair: Some(parsed("delay 20ms loss 1% seed 7")),
         route: vec![parsed("198.51.100.0/24,192.0.2.9"), parsed("203.0.113.0/24")],
         capture: Some(Capture::File("/c d".into())),
+        capture_calls: true,
         publish: vec![published("[::]:8080", 80, false), published("127.0.0.1:53", 53, true)],
         log: LogLevel::Off,
         trace: Some(Trace::Ladder(Some(7))),
@@ -236,6 +239,7 @@ fn settings_that_do_not_go_with_each_other() {
             ],
             "--publish: 0.0.0.0:80 is there twice",
         ),
+        ([("TUBESOCK_CAPTURE_CALLS", "1"), ("TUBESOCK_MTU", "1500")], "--capture-calls: there is no capture"),
         ([("TUBESOCK_MTU", "1000"), ("TUBESOCK_ADDRESS", "2001:db8::1/64")], "--mtu: IPv6 needs 1280"),
     ] {
         let error = from(&variables).expect("each is good").check().expect_err(expected);

@@ -72,6 +72,12 @@ pub(super) fn tell(at: &Address, message: Message) {
     let _ = address(at).and_then(|road| post(&[road], message, &[], &[], None));
 }
 
+/// Says what this process did. When the host has gone nobody needs to hear it.
+pub(super) fn comment(at: &Address, call: &str) {
+    let message = Message::Comment { secret: secret(at) };
+    let _ = address(at).and_then(|road| exchange(&[road], message, call.as_bytes(), None, None));
+}
+
 /// Waits until the host has delivered what a connection has left that was closed, until `patience` is over or a signal comes.
 /// A host of this very process is asked by its control socket, too: whoever waits must not hold its lock.
 pub(super) fn await_delivery(identity: &Identity, patience: Duration) -> Result<()> {

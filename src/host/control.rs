@@ -67,6 +67,8 @@ pub(super) enum Message {
     Open { secret: Option<Secret>, domain: Domain, kind: Kind, nonblocking: bool },
     /// The network that the stack is in.
     Network { secret: Option<Secret> },
+    /// A call that the program made, in words that come behind, for the capture; answered when it has them.
+    Comment { secret: Option<Secret> },
     /// All sockets; answered with a memfd.
     Table,
     /// What is done to packets on the link, in words that come behind: it is changed where there are any. Answered in words.
@@ -199,7 +201,13 @@ fn answer(inner: &mut Inner, buffer: &[u8], arrived: Arrived) {
         Message::Network { secret } if inner.control.lets_in(arrived.door, secret) => {
             Ok((Answer::Network(Box::new(inner.network())), None))
         }
-        Message::Open { .. } | Message::Network { .. } => Err(Error::PermissionDenied),
+        Message::Comment { secret } if inner.control.lets_in(arrived.door, secret) => {
+            inner.comment(&String::from_utf8_lossy(bytes));
+            Ok((Answer::Done, None))
+        }
+        Message::Open { .. } | Message::Network { .. } | Message::Comment { .. } => {
+            Err(Error::PermissionDenied)
+        }
     };
     let (answer, near) = match answered {
         Ok((answer, near)) => (Ok(answer), near),

@@ -44,7 +44,11 @@ fn turn(host: &'static Host, drain: &mut Option<Drain>) -> bool {
     let more = catch_unwind(AssertUnwindSafe(|| {
         handle(&mut inner, events);
         if host.ending.is_asked() {
-            return !drain.get_or_insert_with(|| Drain::begin(&mut inner)).is_over(&inner, &host.ending);
+            let over = drain.get_or_insert_with(|| Drain::begin(&mut inner)).is_over(&inner, &host.ending);
+            if over {
+                inner.link.end();
+            }
+            return !over;
         }
         true
     }));

@@ -33,6 +33,9 @@ const ROUNDS: u32 = 32;
 /// Packets taken from the link in one round: who floods it must not keep timers, calls and signals waiting.
 const RECEIVED_A_ROUND: usize = 256;
 
+/// Characters of a call in the capture.
+const COMMENT_MAX: usize = 1000;
+
 /// Engine, link and bridge.
 pub struct Inner {
     pub(super) engine: Engine,
@@ -113,6 +116,13 @@ impl Inner {
         tracing::info!("addresses {}", shown.join(" "));
         self.engine.set_addressing(addressing.addresses, addressing.routes);
         self.name_servers = addressing.name_servers;
+    }
+
+    /// Puts a call of the program's into the capture.
+    pub(super) fn comment(&mut self, call: &str) {
+        // A line, of a length that an option of a block holds.
+        let line = call.chars().take(COMMENT_MAX).map(|c| if c.is_control() { '.' } else { c });
+        self.link.comment(&line.collect::<String>(), sys::now());
     }
 
     /// Moves a packet from the engine to the link.

@@ -224,6 +224,15 @@ pub fn closed_some() {
     }
 }
 
+/// Puts a call of this process's into the capture of its host, before anything that the program does next.
+fn comment(call: &str) {
+    match (Host::running().filter(|host| host.is_of_this_process()), elsewhere()) {
+        (Some(host), _) => host.lock().comment(call),
+        (None, Some(at)) => client::comment(at, call),
+        (None, None) => {}
+    }
+}
+
 /// The host elsewhere that makes this process's sockets.
 fn elsewhere() -> Option<&'static Address> {
     // SAFETY: the pointer is null or comes from a `Box` that was leaked.

@@ -242,6 +242,7 @@ fn has_gone(at: &Address) -> bool {
 /// Takes the host elsewhere for this process's.
 fn use_elsewhere(at: Address, config: &Config) -> Result<Place, String> {
     start_trace(config)?;
+    start_comments(config);
     bypass::remember(&config.bypass);
     let at: &'static Address = Box::leak(Box::new(at));
     ELSEWHERE.store(core::ptr::from_ref(at).cast_mut(), Ordering::Release);
@@ -252,6 +253,13 @@ fn start_trace(config: &Config) -> Result<(), String> {
     let Some(to) = &config.trace else { return Ok(()) };
     let place = to.file().map_or("standard error".into(), |path| path.display().to_string());
     trace::start(to).map_err(|error| links::cannot_open("TUBESOCK_TRACE", &place, &error))
+}
+
+/// Lets the capture of the host have this process's calls, if it is to.
+fn start_comments(config: &Config) {
+    if config.capture_calls {
+        trace::start_comments(super::comment);
+    }
 }
 
 /// Makes this process, which has no sockets of its own, the host of others. The error is a sentence for a person.
@@ -311,6 +319,7 @@ fn run(config: &Config, process: u32, serves: &Serves<'_>) -> Result<&'static Ho
 
 fn build(config: &Config, process: u32, serves: &Serves<'_>) -> Result<Host, String> {
     start_trace(config)?;
+    start_comments(config);
     let now = sys::now();
     let Attached { link, addressing, mtu } = links::open(config, serves, now)?;
     let capabilities = link.capabilities();

@@ -6,6 +6,9 @@
 //! writes its header again, together with the packet, in one write(2). Two hosts that write at the same instant can
 //! still give one packet to the other's section; the file stays valid, because the sections differ only in the name.
 //!
+//! A call of the program's (`Link::comment`) is a comment of the next packet. Those that no packet bears, because none comes
+//! before the end or before there are too many, are records of systemd's journal, which Wireshark shows among the packets.
+//!
 //! A write that fails (a full disk, a pipe whose reader has gone) ends the capture with a line in the log; the packets flow
 //! on. A pipe that is full is waited for, five seconds at most, and all packets with it: none is missing from a capture that
 //! goes on.
@@ -23,9 +26,13 @@ use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
 use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeaderOption};
+use pcap_file::pcapng::blocks::systemd_journal_export::SystemdJournalExportBlock;
 use pcap_file::{DataLink, Endianness, PcapResult};
 use rustix::fd::BorrowedFd;
 use std::borrow::Cow;
+
+/// Comments that wait for a packet.
+const COMMENTS_MAX: usize = 64;
 
 /// A link whose packets are captured.
 pub struct Capture<L> {
@@ -44,8 +51,12 @@ impl<L: Link> Capture<L> {
 }
 
 fn record(file: &mut Option<File>, packet: &[u8], direction: Direction, now: Instant) {
+    attempt(file, |file| file.write(packet, direction, now));
+}
+
+fn attempt(file: &mut Option<File>, write: impl FnOnce(&mut File) -> std::io::Result<()>) {
     let Some(open) = file else { return };
-    if let Err(error) = open.write(packet, direction, now) {
+    if let Err(error) = write(open) {
         tracing::error!("the capture ends here, without what follows: {error}");
         *file = None;
     }
@@ -96,6 +107,14 @@ impl<L: Link> Link for Capture<L> {
     fn impairment(&mut self) -> Option<&mut Lanes> {
         self.link.impairment()
     }
+
+    fn comment(&mut self, text: &str, now: Instant) {
+        attempt(&mut self.file, |file| file.comment(text, now));
+    }
+
+    fn end(&mut self) {
+        attempt(&mut self.file, File::write_comments);
+    }
 }
 
 /// The two low bits of the option epb_flags (draft-ietf-opsawg-pcapng 4.3.1).
@@ -105,17 +124,21 @@ enum Direction {
     Outbound = 2,
 }
 
+type Encoder = PcapNgWriter<Vec<u8>>;
+
 /// The file, and how to write to it.
 struct File {
     out: Appender,
     /// Header and interface of our section.
     section: Vec<u8>,
     /// Encodes; holds a record until it is written.
-    encoder: PcapNgWriter<Vec<u8>>,
+    encoder: Encoder,
     /// Where the file ends if nobody else writes to it.
     end: Option<u64>,
     /// The origin of `Instant` since the Unix epoch, taken once: a step of the clock must not reorder packets.
     epoch: Duration,
+    /// For the next packet, with their times.
+    comments: Vec<(Instant, String)>,
 }
 
 impl File {
@@ -124,24 +147,52 @@ impl File {
         let section = core::mem::take(encoder.get_mut());
         out.append(&section)?;
         let end = out.size();
-        Ok(File { out, section, encoder, end, epoch: Duration::from_nanos(sys::epoch_offset_nanos()) })
+        let epoch = Duration::from_nanos(sys::epoch_offset_nanos());
+        Ok(File { out, section, encoder, end, epoch, comments: Vec::new() })
     }
 
     fn write(&mut self, packet: &[u8], direction: Direction, now: Instant) -> std::io::Result<()> {
+        let comments = self.comments.drain(..).map(|(_, text)| EnhancedPacketOption::Comment(text.into()));
+        let mut options: Vec<_> = comments.collect();
+        options.push(EnhancedPacketOption::Flags(direction as u32));
+        let block = EnhancedPacketBlock {
+            interface_id: 0,
+            timestamp: self.epoch + Duration::from_micros(now.micros()),
+            original_len: packet.len() as u32,
+            data: Cow::Borrowed(packet),
+            options,
+        };
+        self.append(|encoder| encoder.write_pcapng_block(block))
+    }
+
+    fn comment(&mut self, text: &str, now: Instant) -> std::io::Result<()> {
+        if self.comments.len() >= COMMENTS_MAX {
+            self.write_comments()?;
+        }
+        self.comments.push((now, text.to_owned()));
+        Ok(())
+    }
+
+    /// Writes the comments that no packet bears (systemd.journal-fields(7), in the export format).
+    fn write_comments(&mut self) -> std::io::Result<()> {
+        for (time, text) in core::mem::take(&mut self.comments) {
+            let micros = (self.epoch + Duration::from_micros(time.micros())).as_micros();
+            let entry = format!("__REALTIME_TIMESTAMP={micros}\nMESSAGE={text}\n");
+            let block = SystemdJournalExportBlock { journal_entry: entry.into_bytes().into() };
+            self.append(|encoder| encoder.write_pcapng_block(block))?;
+        }
+        Ok(())
+    }
+
+    /// Appends a block, behind our section's header if others have written.
+    fn append(&mut self, encode: impl FnOnce(&mut Encoder) -> PcapResult<usize>) -> std::io::Result<()> {
         let size = self.out.size();
         let record = self.encoder.get_mut();
         record.clear();
         if size != self.end {
             record.extend_from_slice(&self.section);
         }
-        let block = EnhancedPacketBlock {
-            interface_id: 0,
-            timestamp: self.epoch + Duration::from_micros(now.micros()),
-            original_len: packet.len() as u32,
-            data: Cow::Borrowed(packet),
-            options: vec![EnhancedPacketOption::Flags(direction as u32)],
-        };
-        self.encoder.write_pcapng_block(block).expect("interface 0 is described, and memory takes all");
+        encode(&mut self.encoder).expect("interface 0 is described, and memory takes all");
         let record = self.encoder.get_ref();
         self.out.append(record)?;
         self.end = size.map(|size| size + record.len() as u64);
@@ -150,7 +201,7 @@ impl File {
 }
 
 /// An encoder whose buffer holds our section header and interface description.
-fn encoder() -> PcapResult<PcapNgWriter<Vec<u8>>> {
+fn encoder() -> PcapResult<Encoder> {
     let program = format!("{}[{}]", sys::program_name(), sys::process_id());
     let application = format!("tubesock {} in {program}", env!("CARGO_PKG_VERSION"));
     let section = SectionHeaderBlock {

@@ -126,6 +126,12 @@ pub trait Link: Send {
     fn impairment(&mut self) -> Option<&mut Lanes> {
         None
     }
+
+    /// A line about what the program did, for those who look at the packets.
+    fn comment(&mut self, _text: &str, _now: Instant) {}
+
+    /// No more packets and comments come.
+    fn end(&mut self) {}
 }
 
 impl<L: Link + ?Sized> Link for Box<L> {
@@ -163,6 +169,14 @@ impl<L: Link + ?Sized> Link for Box<L> {
 
     fn impairment(&mut self) -> Option<&mut Lanes> {
         (**self).impairment()
+    }
+
+    fn comment(&mut self, text: &str, now: Instant) {
+        (**self).comment(text, now);
+    }
+
+    fn end(&mut self) {
+        (**self).end();
     }
 }
 

@@ -13,7 +13,7 @@
 //! The time is CLOCK_MONOTONIC, one clock for all processes of a machine, and for a call it is the time at which the
 //! program made it. A call's line is written when its result is known, so lines are not in the order of their times.
 //! A packet is as `observe::packet` shows it. Every line is one write(2) to a file opened with O_APPEND: several
-//! processes can share the file. When a line cannot be written the trace of this process ends, and the log says so.
+//! processes can share the file. Calls, without packets, may go to a capture as well (`start_comments`). When a line cannot be written the trace of this process ends, and the log says so.
 
 use super::event::{self, What};
 use super::rung;
@@ -29,6 +29,7 @@ use std::sync::OnceLock;
 
 static ENABLED: AtomicBool = AtomicBool::new(false);
 static OUT: OnceLock<Out> = OnceLock::new();
+static COMMENTS: OnceLock<fn(&str)> = OnceLock::new();
 
 /// Where the trace goes.
 enum Out {
@@ -40,6 +41,16 @@ enum Out {
 /// Whether a trace is being written: one relaxed atomic load.
 pub fn enabled() -> bool {
     ENABLED.load(Ordering::Relaxed)
+}
+
+/// Whether anybody wants to know of calls.
+pub fn wants_calls() -> bool {
+    enabled() || COMMENTS.get().is_some()
+}
+
+/// From now on tells `comment` of each call, with the program's name and the process's number. Once; later calls do nothing.
+pub fn start_comments(comment: fn(&str)) {
+    COMMENTS.get_or_init(|| comment);
 }
 
 /// Opens the file (append), or standard error. Once; later calls do nothing.
@@ -73,7 +84,12 @@ pub fn continued(to: Option<Trace>) -> Option<Trace> {
 /// A call of the program on a descriptor of ours, made at `now`. `detail` is the arguments and the result as strace
 /// would show them: `(5, 10.0.2.2:80) = 0`. Of a call that makes a descriptor, `fd` is the new one.
 pub fn call(now: Instant, name: &str, fd: i32, detail: fmt::Arguments<'_>) {
-    write(now, format_args!("call {fd} {name}{detail}"));
+    if enabled() {
+        write(now, format_args!("call {fd} {name}{detail}"));
+    }
+    if let Some(comment) = COMMENTS.get() {
+        comment(&format!("{}[{}]: {name}{detail}", sys::program_name(), sys::process_id()));
+    }
 }
 
 /// A packet on the link. `outgoing` from the program's point of view.

@@ -76,6 +76,47 @@ fn to_a_pipe_that_nobody_reads() {
     assert!(outcome.stderr.contains("nobody reads that pipe: start its reader first"), "{outcome}");
 }
 
+/// What tshark shows of a capture, a line for each packet and record: comments, flags of TCP, record of the journal.
+fn commented(file: &Path) -> Vec<String> {
+    let fields = ["-e", "frame.comment", "-e", "tcp.flags", "-e", "systemd_journal.message"];
+    let tshark = Program::new("tshark").args(["-n", "-T", "fields", "-r"]).arg(file).args(fields);
+    tshark.run().success().text().lines().map(str::to_owned).collect()
+}
+
+/// A call is at the first packet behind its result, in either way to load the library; the last ones at none.
+#[test]
+fn calls_are_comments() {
+    let server = HttpServer::start();
+    for stack in [Stack::run(), Stack::preload()] {
+        let directory = Directory::new();
+        let file = directory.file("calls.pcapng");
+        let stack = stack.capture(&file).set("capture-calls", "");
+        let outcome = curl(&server).on(&stack).run().success();
+        assert_eq!(outcome.stdout.len(), 9, "{outcome}");
+        let lines = commented(&file);
+        let at = |call: &str| lines.iter().position(|line| line.contains(call));
+        let syn = lines.iter().position(|line| line.contains("\t0x0002\t")).expect("a SYN");
+        assert_eq!(at("]: socket(AF_INET, SOCK_STREAM) = "), Some(syn), "{lines:#?}");
+        assert!(lines[syn].starts_with("curl["), "{lines:#?}");
+        let connect = at(&format!("10.0.2.2:{}) = -1 EINPROGRESS", server.port())).expect("a connect");
+        let [sent, got, closed] = ["]: send", "]: recv", "]: close("].map(|call| at(call).expect(call));
+        assert!(syn <= connect && connect <= sent && sent <= got && got <= closed, "{lines:#?}");
+    }
+}
+
+/// A program without packets: its calls are records of their own.
+#[test]
+fn calls_without_packets() {
+    let directory = Directory::new();
+    let file = directory.file("calls.pcapng");
+    let script = "import socket\nfor _ in range(100):\n    socket.socket().close()";
+    let stack = Stack::run().capture(&file).set("capture-calls", "");
+    Program::new(PYTHON).args(["-c", script]).on(&stack).run().success();
+    let lines = commented(&file);
+    let of = |call: &str| lines.iter().filter(|line| line.starts_with('\t') && line.contains(call)).count();
+    assert_eq!((lines.len(), of("]: socket("), of("]: close(")), (200, 100, 100), "{lines:#?}");
+}
+
 /// A reader that goes ends the capture, and nothing else: in process too, where SIGPIPE would end the program.
 #[test]
 fn to_a_pipe_whose_reader_goes() {

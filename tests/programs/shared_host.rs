@@ -220,5 +220,8 @@ fn settings_of_a_shared_host() {
     let words = ["run", "--publish", "0:80", "--host"];
     let program = Program::new(tubesock()).args(words).arg(&host.path).args(["--", "true"]);
     let outcome = program.run().status(78);
-    assert!(outcome.stderr.contains("only --log and --trace go with a host that runs already"), "{outcome}");
+    assert!(
+        outcome.stderr.contains("only --log, --trace and --capture-calls go with a host that runs already"),
+        "{outcome}"
+    );
 }

@@ -95,9 +95,9 @@ fn sent(name: &str, fd: c_int, count: ssize_t, signal: Signal) -> ssize_t {
     fail(error) as ssize_t
 }
 
-/// In the trace, when one is written, if the descriptor is ours.
+/// `traced`, if the descriptor is ours.
 fn noted(name: &str, fd: c_int, count: ssize_t) -> ssize_t {
-    if trace::enabled() && calls::identify(fd).is_some() {
+    if trace::wants_calls() && calls::identify(fd).is_some() {
         let _ = work(|| {
             traced(name, fd, format_args!("({fd}) = {count}"));
             Ok(())

@@ -48,9 +48,9 @@ fn work<T>(part: impl FnOnce() -> Result<T>) -> Result<T> {
     result
 }
 
-/// A line in the trace, when one is written.
+/// A line in the trace, when one is written, and in the capture, when calls go there.
 fn traced(name: &str, fd: c_int, detail: fmt::Arguments<'_>) {
-    if trace::enabled() {
+    if trace::wants_calls() {
         trace::call(sys::now(), name, fd, detail);
     }
 }
@@ -190,7 +190,7 @@ pub unsafe fn connect<K: Kernel>(fd: c_int, address: *const sockaddr, length: so
         Ok(Progress::Waits(identity)) => wait_connected::<K>(&identity),
         Err(error) => Err(error),
     };
-    if trace::enabled() {
+    if trace::wants_calls() {
         let result = Outcome(outcome);
         trace::call(begun_at, "connect", fd, format_args!("({fd}, {}) = {result}", Shown(bytes)));
     }
@@ -413,7 +413,7 @@ pub unsafe fn close<K: Kernel>(fd: c_int) -> c_int {
     }
     if let Some(identity) = going {
         gone(&identity);
-        if trace::enabled() {
+        if trace::wants_calls() {
             trace::call(closed_at, "close", fd, format_args!("({fd}) = {result}"));
         }
     }
@@ -423,7 +423,7 @@ pub unsafe fn close<K: Kernel>(fd: c_int) -> c_int {
 /// What `fd` is, before it is closed or replaced, if anybody needs to hear of that: a host of a socket that has no far
 /// end to tell it, or the trace.
 pub fn going(fd: c_int) -> Option<Identity> {
-    if !host::unwatched_exist() && !trace::enabled() {
+    if !host::unwatched_exist() && !trace::wants_calls() {
         return None;
     }
     calls::identify(fd)

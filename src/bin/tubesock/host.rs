@@ -33,6 +33,11 @@ pub(crate) fn serve(settings: &SettingFlags, path: &Path) -> Result<ExitCode, Fa
             "--strict and --bypass are for one program; give them to a 'tubesock run' with a host of its own";
         return Err(setting(message.into()));
     }
+    if config.capture_calls {
+        let message =
+            "--capture-calls: programs tell of their calls; give it to each 'tubesock run --host' that is to";
+        return Err(setting(message.into()));
+    }
     settings.prepare_files(&config)?;
     descriptors::claim_process();
     let awaited = Awaited::block(&ENDS);
@@ -65,11 +70,12 @@ pub(crate) fn shared(flag: Option<&Path>, config: &Config) -> Result<Option<Host
     let its_own = Config {
         log: config.log,
         trace: config.trace.clone(),
+        capture_calls: config.capture_calls,
         host: config.host.clone(),
         ..Config::default()
     };
     if *config != its_own {
-        let message = "only --log and --trace go with a host that runs already; give link, capture and publish to 'tubesock \
+        let message = "only --log, --trace and --capture-calls go with a host that runs already; give link, capture and publish to 'tubesock \
                        host', or leave --host and TUBESOCK_HOST out";
         return Err(setting(message.into()));
     }
@@ -79,7 +85,8 @@ pub(crate) fn shared(flag: Option<&Path>, config: &Config) -> Result<Option<Host
 
 /// Becomes the program; returns only when that fails.
 pub(crate) fn join(host: HostAddress, config: Config, mut program: Command) -> std::io::Error {
-    let told = Config { host: Some(host), log: config.log, trace: config.trace, ..Config::default() };
+    let Config { log, trace, capture_calls, .. } = config;
+    let told = Config { host: Some(host), log, trace, capture_calls, ..Config::default() };
     program.envs(told.variables());
     // The signal mask is the program's affair; exec of the standard library would clear it.
     let mask = Awaited::block(&[]);

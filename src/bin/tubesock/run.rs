@@ -73,9 +73,10 @@ fn serve(
     // The network may be long in coming, and there is nothing to be put in order if it does not.
     let host = awaited.let_ends_through(|| host::serve(&config)).map_err(not_served)?;
     guardian.leave_group()?;
-    let Config { log, trace, bypass, .. } = config;
+    let Config { log, trace, bypass, capture_calls, .. } = config;
     let trace = trace::continued(trace);
-    let told = Config { host: Some(host.address().clone()), log, trace, bypass, ..Config::default() };
+    let told =
+        Config { host: Some(host.address().clone()), log, trace, bypass, capture_calls, ..Config::default() };
     prepared.envs(told.variables());
     let program = start(prepared, guardian, awaited, limits, confinement);
     let program = program.map_err(|error| not_started(name, &error))?;

@@ -79,7 +79,7 @@ impl Stack {
         self
     }
 
-    /// Any other setting, by its flag without the dashes; again for another value.
+    /// Any other setting, by its flag without the dashes; again for another value. A switch has none.
     pub(crate) fn set(mut self, setting: &'static str, value: &str) -> Stack {
         self.settings.push((setting, value.to_owned()));
         self
@@ -123,7 +123,8 @@ impl Stack {
             words.extend(["--bypass".into(), network.into()]);
         }
         for (setting, value) in &self.settings {
-            words.extend([format!("--{setting}").into(), value.into()]);
+            words.push(format!("--{setting}").into());
+            words.extend((!value.is_empty()).then(|| value.into()));
         }
         if self.strict {
             words.push("--strict".into());
@@ -153,8 +154,9 @@ impl Stack {
                 .filter(|(other, _)| other == setting)
                 .map(|(_, value)| &value[..])
                 .collect();
-            let variable = format!("TUBESOCK_{}", setting.to_uppercase());
-            words.push(assignment(&variable, values.join(",").as_ref()));
+            let variable = format!("TUBESOCK_{}", setting.to_uppercase().replace('-', "_"));
+            let value = Some(values.join(",")).filter(|value| !value.is_empty()).unwrap_or("1".into());
+            words.push(assignment(&variable, value.as_ref()));
         }
         words
     }
