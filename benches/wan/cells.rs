@@ -35,7 +35,7 @@ fn limited(round_trip: Duration, queue: u32, loss_percent: f64) -> Settings {
     Settings {
         delay: round_trip / 2,
         rate: NonZeroU64::new(RATE),
-        limit: Limit::Bytes(held as usize * queue as usize),
+        limit: Some(Limit::Bytes(held as usize * queue as usize)),
         loss: Loss::Random(Probability::from_percent(loss_percent)),
         ..Settings::default()
     }

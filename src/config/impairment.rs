@@ -6,7 +6,7 @@
 //!   loss [random] PERCENT                loss gemodel P [R [1-H [1-K]]]: bursts, of Gilbert and Elliott
 //!   duplicate PERCENT   corrupt PERCENT  reorder PERCENT [gap N]
 //!   rate RATE                            100mbit, 1gbit, 12.5mbps (bytes); without a unit bits a second
-//!   limit N                              packets that wait for the rate; or bytes: 64kb
+//!   limit N                              packets that wait for the rate, or are under way without one; or bytes: 64kb
 //!   mtu BYTES                            larger packets vanish; at least 68
 //!   down TIME                            for so long nothing passes
 //!   seed N                               of the whole; the same gives the same decisions
@@ -74,7 +74,8 @@ pub enum Loss {
     },
 }
 
-/// What may wait for the rate, the packet being sent counted. A packet that finds nothing before it always may.
+/// What may wait for the rate, the packet being sent counted; without a rate, what may be under way. A packet that finds
+/// nothing before it always may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// So many packets.
@@ -83,8 +84,19 @@ pub enum Limit {
     Bytes(usize),
 }
 
-/// netem's.
-const LIMIT_DEFAULT: Limit = Limit::Packets(1000);
+impl Limit {
+    /// netem's.
+    pub(crate) const OF_A_RATE: Limit = Limit::Packets(1000);
+
+    /// Whether another packet may come to so many, of so many bytes in all.
+    pub(crate) fn has_room(self, packets: usize, bytes: usize, another: usize) -> bool {
+        packets == 0
+            || match self {
+                Limit::Packets(limit) => packets < limit,
+                Limit::Bytes(limit) => bytes + another <= limit,
+            }
+    }
+}
 
 /// What one direction does to packets. The default does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +107,8 @@ pub struct Impairment {
     pub jitter: Duration,
     /// Bits a second, headers included.
     pub rate: Option<NonZeroU64>,
-    /// The queue before `rate`.
-    pub limit: Limit,
+    /// The queue before `rate`, which has one without this too; without a rate, what `delay` holds.
+    pub limit: Option<Limit>,
     /// Which packets are lost.
     pub loss: Loss,
     /// That a packet comes twice; each copy has a fate of its own.
@@ -119,7 +131,7 @@ impl Default for Impairment {
             delay: Duration::ZERO,
             jitter: Duration::ZERO,
             rate: None,
-            limit: LIMIT_DEFAULT,
+            limit: None,
             loss: Loss::None,
             duplicate: Probability::NEVER,
             corrupt: Probability::NEVER,
@@ -288,7 +300,7 @@ fn change(word: &str, words: &mut Words<'_>) -> Result<Change, String> {
         }
         "limit" => {
             let limit = words.value(word, limit, LIMIT)?;
-            Box::new(move |to| to.limit = limit)
+            Box::new(move |to| to.limit = Some(limit))
         }
         "mtu" => {
             let mtu = words.value(word, mtu, "a number of bytes, 68 at least")?;
@@ -430,7 +442,7 @@ impl fmt::Display for Impairment {
         }
         words.extend((self.gap != default.gap).then(|| format!("gap {}", self.gap)));
         words.extend(self.rate.map(|rate| format!("rate {}", Rate(rate.get()))));
-        words.extend((self.limit != default.limit).then(|| match self.limit {
+        words.extend(self.limit.map(|limit| match limit {
             Limit::Packets(packets) => format!("limit {packets}"),
             Limit::Bytes(bytes) => format!("limit {bytes}b"),
         }));
@@ -518,6 +530,7 @@ mod tests {
             jitter: Duration::from_millis(2),
             loss: Loss::Random(Probability::from_percent(1.0)),
             rate: NonZeroU64::new(100_000_000),
+            limit: Some(Limit::Packets(1000)),
             ..Impairment::default()
         };
         let expected = Impairments { outgoing: Some(expected), incoming: Some(expected), seed: Some(7) };

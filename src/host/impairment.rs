@@ -9,6 +9,7 @@ use crate::config::Impairments;
 use crate::error::{Error, Result};
 use crate::link::impair::{Counters, Direction, Lanes};
 use crate::sys;
+use crate::time::Instant;
 use core::fmt::Write;
 use rustix::net::SocketAddrUnix;
 
@@ -18,6 +19,7 @@ impl Inner {
         if !is_owner(user) {
             return Err(Error::PermissionDenied);
         }
+        let now = sys::now();
         let lanes = self.link.impairment().ok_or(Error::NotSupported)?;
         if !words.is_empty() {
             let words = core::str::from_utf8(words).map_err(|_| Error::InvalidArgument)?;
@@ -25,28 +27,27 @@ impl Inner {
             let directions = [(Direction::Outgoing, asked.outgoing), (Direction::Incoming, asked.incoming)];
             for (direction, settings) in directions {
                 if let Some(settings) = settings {
-                    lanes.set(direction, settings, sys::now());
+                    lanes.set(direction, settings, now);
                 }
             }
         }
-        let text = report(lanes);
+        let text = report(lanes, now);
         // What was held back may be due, or will be.
         self.step();
         Ok(text)
     }
 }
 
-/// A line for each direction, and one for what became of its packets.
-fn report(lanes: &Lanes) -> String {
-    let mut text = String::new();
+/// What is done, in words that can be given to `--impair` again, and a line for what became of the packets of each direction.
+fn report(lanes: &Lanes, now: Instant) -> String {
+    let mut text = format!("{}\n", lanes.settings(now));
     for (name, direction) in [("out", Direction::Outgoing), ("in", Direction::Incoming)] {
         let Counters { seen, duplicated, lost, corrupted, reordered, overflowed, too_large, down } =
             lanes.counters(direction);
-        let settings = lanes.settings(direction);
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{name} {settings}\n    seen {seen} lost {lost} duplicated {duplicated} corrupted {corrupted} reordered \
+            "    {name} seen {seen} lost {lost} duplicated {duplicated} corrupted {corrupted} reordered \
              {reordered} overflowed {overflowed} too-large {too_large} down {down}"
         );
     }

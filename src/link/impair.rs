@@ -12,10 +12,10 @@
 //! is held in order of the time when it is due, and among equals in order of arrival. Super-packets and coalesced ones
 //! are cut into what a network would carry before anything happens to them.
 //!
-//! Where this is not netem: `limit` counts what waits for the rate and not what is under way besides, so that it is the
-//! queue of a bottleneck; a reordered packet skips the delay and not the rate; nothing is correlated; the jitter is
-//! uniform. A corrupted packet has one bit flipped; where nobody looks at checksums (`Capabilities::checksums`) it is
-//! dropped, as the receiver would have done by its checksum.
+//! Where this is not netem: with a rate `limit` counts what waits for it and not what is under way besides, so that it is
+//! the queue of a bottleneck, and without one a delay holds what comes unless a limit is given; a reordered packet skips
+//! the delay and not the rate; nothing is correlated; the jitter is uniform. A corrupted packet has one bit flipped; where
+//! nobody looks at checksums (`Capabilities::checksums`) it is dropped, as the receiver would have done by its checksum.
 //!
 //! Limits: `HELD_BYTES_MAX` in each direction, beyond which packets are lost.
 #![forbid(unsafe_code)]
@@ -23,7 +23,7 @@
 use super::segmentation::{cut, cut_coalesced};
 use super::{Capabilities, Link, Outgoing, Packet};
 use crate::addressing::Addressing;
-pub use crate::config::{Impairment as Settings, Limit, Loss, Probability};
+pub use crate::config::{Impairment as Settings, Impairments, Limit, Loss, Probability};
 use crate::time::Instant;
 use core::cmp::Ordering;
 use core::time::Duration;
@@ -78,6 +78,7 @@ pub struct Impair<L> {
 
 /// Both directions.
 pub struct Lanes {
+    seed: u64,
     outgoing: Lane,
     incoming: Lane,
 }
@@ -91,9 +92,16 @@ impl Lanes {
         }
     }
 
-    /// What is done in a direction.
-    pub fn settings(&self, direction: Direction) -> Settings {
-        self.lane(direction).settings
+    /// What is done from `now` on, with the seed: given to `Impair::new`, it decides the same.
+    pub fn settings(&self, now: Instant) -> Impairments {
+        // To the millisecond, for people; no shorter than it is.
+        let rest = |lane: &Lane| (lane.down_until - now).as_micros().div_ceil(1000) as u64;
+        let left = |lane: &Lane| Settings { down: Duration::from_millis(rest(lane)), ..lane.settings };
+        Impairments {
+            outgoing: Some(left(&self.outgoing)),
+            incoming: Some(left(&self.incoming)),
+            seed: Some(self.seed),
+        }
     }
 
     /// What became of the packets so far.
@@ -117,7 +125,7 @@ impl<L: Link> Impair<L> {
         let outgoing = Lane::new(outgoing, dice.next(), now);
         let incoming = Lane::new(incoming, dice.next(), now);
         let in_memory = outgoing.is_clear() && incoming.is_clear();
-        Impair { link, lanes: Lanes { outgoing, incoming }, passed: 0, in_memory }
+        Impair { link, lanes: Lanes { seed, outgoing, incoming }, passed: 0, in_memory }
     }
 
     /// Changes the settings of a direction. What is under way arrives as it would have.
@@ -156,6 +164,11 @@ impl<L: Link> Link for Impair<L> {
         if self.lanes.incoming.is_clear() {
             return self.link.receive(now, take);
         }
+        // Before others come: what has arrived takes no room on the way.
+        if let Some(packet) = self.lanes.incoming.due(now) {
+            take(&packet);
+            return true;
+        }
         let Capabilities { mtu, checksums, .. } = self.link.capabilities();
         let Impair { link, lanes: Lanes { incoming, .. }, .. } = self;
         let mut put = |packet: &[u8]| {
@@ -180,6 +193,7 @@ impl<L: Link> Link for Impair<L> {
             self.passed += 1;
             return self.link.transmit(packet, now);
         }
+        self.flush(now);
         let checksums = self.link.capabilities().checksums;
         cut(packet, checksums, &mut |packet| self.lanes.outgoing.put(packet, checksums, now));
         self.flush(now);
@@ -296,12 +310,24 @@ impl Lane {
             self.counters.overflowed += 1;
             return;
         }
+        if !self.has_room(packet.len()) {
+            self.counters.overflowed += 1;
+            return;
+        }
         let Some(sent) = self.bottleneck.send(packet.len(), &self.settings, now) else {
             self.counters.overflowed += 1;
             return;
         };
         let due = if self.overtakes(reorder) { sent } else { sent + self.settings.delay_of(late) };
         self.hold(packet, due);
+    }
+
+    /// Whether `limit` lets another packet be under way. Where there is a rate it is the bottleneck's.
+    fn has_room(&self, bytes: usize) -> bool {
+        let holds = self.settings.rate.is_none()
+            && !(self.settings.delay.is_zero() && self.settings.jitter.is_zero());
+        let limit = self.settings.limit.filter(|_| holds);
+        limit.is_none_or(|limit| limit.has_room(self.held.len(), self.held_bytes, bytes))
     }
 
     /// As netem does: lost by the state that the packet found, and then the state changes.
@@ -385,11 +411,8 @@ impl Bottleneck {
             self.queue.pop_front();
             self.queued_bytes -= bytes;
         }
-        let room = match settings.limit {
-            Limit::Packets(limit) => self.queue.len() < limit,
-            Limit::Bytes(limit) => self.queued_bytes + bytes <= limit,
-        };
-        if !room && !self.queue.is_empty() {
+        let limit = settings.limit.unwrap_or(Limit::OF_A_RATE);
+        if !limit.has_room(self.queue.len(), self.queued_bytes, bytes) {
             return None;
         }
         self.free_at = self.free_at.max(nanos) + bytes as u128 * 8 * 1_000_000_000 / u128::from(rate.get());

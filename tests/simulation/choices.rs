@@ -188,9 +188,9 @@ fn hundredths(hundredths: u64) -> Probability {
 
 /// A rate whose queue holds a packet of every connection at least: retransmissions come at the same time, to the
 /// microsecond, and a connection whose packet is always the last would never get one through.
-fn rate(dice: &mut Dice, mtu: u64, count: u64) -> (Option<NonZeroU64>, Limit) {
+fn rate(dice: &mut Dice, mtu: u64, count: u64) -> (Option<NonZeroU64>, Option<Limit>) {
     if dice.percent(50) {
-        return (None, Limit::Packets(1000));
+        return (None, None);
     }
     let least = 2 * count.max(2);
     let slowest = least * mtu * 8 * 2 / QUEUE_MAX.as_secs();
@@ -200,7 +200,7 @@ fn rate(dice: &mut Dice, mtu: u64, count: u64) -> (Option<NonZeroU64>, Limit) {
         true => Limit::Packets(dice.spread(least, (most / mtu).min(1000)) as usize),
         false => Limit::Bytes(dice.spread(least * mtu, most) as usize),
     };
-    (NonZeroU64::new(rate), limit)
+    (NonZeroU64::new(rate), Some(limit))
 }
 
 fn loss(dice: &mut Dice) -> Loss {

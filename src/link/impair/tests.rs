@@ -192,7 +192,7 @@ fn bursts_of_loss() {
 #[test]
 fn rate() {
     let rate = NonZeroU64::new(100_000_000);
-    let limit = Limit::Packets(10);
+    let limit = Some(Limit::Packets(10));
     // Twice what it can.
     let path =
         Path::after(Settings { rate, limit, ..Settings::default() }, 10_000, 1250, Duration::from_micros(50));
@@ -209,7 +209,8 @@ fn rate() {
 #[test]
 fn a_rate_of_a_packet_in_less_than_a_microsecond() {
     let rate = NonZeroU64::new(40_000_000_000);
-    let mut path = Path::new(Settings { rate, limit: Limit::Packets(usize::MAX), ..Settings::default() });
+    let mut path =
+        Path::new(Settings { rate, limit: Some(Limit::Packets(usize::MAX)), ..Settings::default() });
     for _ in 0..10_000 {
         path.send(1500);
     }
@@ -220,7 +221,7 @@ fn a_rate_of_a_packet_in_less_than_a_microsecond() {
 
 #[test]
 fn a_queue_of_bytes() {
-    let (rate, limit) = (NonZeroU64::new(8_000_000), Limit::Bytes(10_000));
+    let (rate, limit) = (NonZeroU64::new(8_000_000), Some(Limit::Bytes(10_000)));
     let mut path = Path::new(Settings { rate, limit, ..Settings::default() });
     for _ in 0..100 {
         path.send(1000);
@@ -229,10 +230,46 @@ fn a_queue_of_bytes() {
     assert_eq!(path.arrivals.len(), 10);
     assert_eq!(path.arrivals.last().map(|last| last.took), Some(Duration::from_millis(10)));
 
-    let mut narrow = Path::new(Settings { rate, limit: Limit::Bytes(10), ..Settings::default() });
+    let mut narrow = Path::new(Settings { rate, limit: Some(Limit::Bytes(10)), ..Settings::default() });
     narrow.send(1000);
     narrow.pass(Duration::from_secs(1));
     assert_eq!(narrow.arrivals.len(), 1, "one always may");
+}
+
+/// What is under way counts where there is no rate, and what has arrived does not, whenever it is fetched.
+#[test]
+fn a_limit_of_a_delay() {
+    let delay = Duration::from_millis(10);
+    for (limit, most) in [(Limit::Packets(10), 10), (Limit::Bytes(2500), 2), (Limit::Bytes(10), 1)] {
+        let mut path = Path::new(Settings { delay, limit: Some(limit), ..Settings::default() });
+        for _ in 0..3 {
+            for _ in 0..100 {
+                path.near.transmit([0; 1000].as_slice().into(), path.now);
+            }
+            path.now = path.now + delay;
+        }
+        assert_eq!((path.counters().seen, path.counters().overflowed), (300, 300 - 3 * most), "{limit:?}");
+    }
+    // Nothing is held without a delay.
+    let limit = Some(Limit::Packets(1));
+    let path =
+        Path::after(Settings { limit, mtu: Some(1500), ..Settings::default() }, 100, 1000, Duration::ZERO);
+    assert_eq!(path.arrivals.len(), 100);
+}
+
+/// The rest of an outage is told, and the seed; from both the same comes again.
+#[test]
+fn what_is_told_can_be_given_again() {
+    let text = "out delay 20ms 2ms loss 1% limit 5 down 1s in rate 1mbit seed 7";
+    let asked: Impairments = text.parse().expect("good words");
+    let [outgoing, incoming] = [asked.outgoing, asked.incoming].map(Option::unwrap_or_default);
+    let start = Instant::from_micros(1);
+    let impair = Impair::new(Pair::new(CHECKED, 1).0, outgoing, incoming, 7, start);
+    assert_eq!(impair.lanes.settings(start), asked);
+    let told = impair.lanes.settings(start + Duration::from_micros(400_900)).to_string();
+    assert_eq!(told, text.replace("1s", "600ms"));
+    let told = impair.lanes.settings(start + Duration::from_secs(2)).to_string();
+    assert_eq!(told, text.replace(" down 1s", ""));
 }
 
 #[test]
@@ -334,7 +371,7 @@ fn memory_is_bounded() {
 fn what_finds_no_room_takes_no_time_of_the_rate() {
     let delay = Duration::from_secs(1000);
     let rate = NonZeroU64::new(1_000_000_000);
-    let limit = Limit::Packets(usize::MAX);
+    let limit = Some(Limit::Packets(usize::MAX));
     let mut path = Path::new(Settings { delay, rate, limit, ..Settings::default() });
     let mut send = |count| {
         for _ in 0..count {
