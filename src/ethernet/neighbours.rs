@@ -13,7 +13,7 @@ use super::frame::Mac;
 use crate::link::Packet;
 use crate::time::Instant;
 use core::time::Duration;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 /// RFC 4861 10: RETRANS_TIMER, MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT, REACHABLE_TIME.
@@ -42,6 +42,24 @@ struct Entry {
     asking: Option<(u32, Instant)>,
 }
 
+impl Entry {
+    fn unknown(now: Instant) -> Entry {
+        Entry { state: State::Incomplete(Vec::new()), asking: Some((0, now)) }
+    }
+
+    /// Since when it is known, or when its turn to be asked comes: the least goes first.
+    fn age(&self) -> Instant {
+        match (&self.state, self.asking) {
+            (State::Known(_, since), _) => *since,
+            (State::Incomplete(_), asking) => asking.map_or(Instant::ZERO, |(_, due)| due),
+        }
+    }
+
+    fn has_waiting(&self) -> bool {
+        matches!(&self.state, State::Incomplete(waiting) if !waiting.is_empty())
+    }
+}
+
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Due {
@@ -52,30 +70,36 @@ pub(super) enum Due {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Neighbours(HashMap<IpAddr, Entry>);
+pub(super) struct Neighbours {
+    entries: HashMap<IpAddr, Entry>,
+    /// Who is being asked, by when that is due.
+    asked: BTreeSet<(Instant, IpAddr)>,
+    /// All, by age.
+    aged: BTreeSet<(Instant, IpAddr)>,
+    /// Those that packets wait for.
+    awaited: usize,
+}
 
 impl Neighbours {
     /// Where `address` is. None: it is asked for, and the packet may wait.
     pub(super) fn find(&mut self, address: IpAddr, now: Instant) -> Option<Mac> {
-        if !self.0.contains_key(&address) {
+        let Some(entry) = self.entries.get_mut(&address) else {
             self.make_room();
+            self.put(address, Entry::unknown(now));
+            return None;
+        };
+        let State::Known(mac, since) = entry.state else { return None };
+        if now - since > REACHABLE && entry.asking.is_none() {
+            entry.asking = Some((0, now));
+            self.asked.insert((now, address));
         }
-        let unknown = || Entry { state: State::Incomplete(Vec::new()), asking: Some((0, now)) };
-        let entry = self.0.entry(address).or_insert_with(unknown);
-        match entry.state {
-            State::Known(mac, since) => {
-                if now - since > REACHABLE && entry.asking.is_none() {
-                    entry.asking = Some((0, now));
-                }
-                Some(mac)
-            }
-            State::Incomplete(_) => None,
-        }
+        Some(mac)
     }
 
     /// Lets a packet wait for `address`.
     pub(super) fn hold(&mut self, address: IpAddr, packet: Packet) {
-        if let Some(Entry { state: State::Incomplete(waiting), .. }) = self.0.get_mut(&address) {
+        if let Some(Entry { state: State::Incomplete(waiting), .. }) = self.entries.get_mut(&address) {
+            self.awaited += usize::from(waiting.is_empty());
             // The newest counts, as on Linux.
             if waiting.len() >= WAITING_MAX {
                 waiting.remove(0);
@@ -87,46 +111,55 @@ impl Neighbours {
     /// Notes where `address` is, if it matters to anybody or `unasked` is to be remembered too; returns the packets that
     /// waited.
     pub(super) fn learn(&mut self, address: IpAddr, mac: Mac, unasked: bool, now: Instant) -> Vec<Packet> {
-        let new = Entry { state: State::Known(mac, now), asking: None };
-        match self.0.get_mut(&address) {
-            Some(entry) => match core::mem::replace(entry, new).state {
-                State::Incomplete(waiting) => return waiting,
-                State::Known(..) => {}
-            },
-            None if unasked => {
-                self.make_room();
-                self.0.insert(address, new);
-            }
-            None => {}
+        let before = self.take(address);
+        if before.is_none() && !unasked {
+            return Vec::new();
         }
-        Vec::new()
+        self.make_room();
+        self.put(address, Entry { state: State::Known(mac, now), asking: None });
+        match before.map(|entry| entry.state) {
+            Some(State::Incomplete(waiting)) => waiting,
+            Some(State::Known(..)) | None => Vec::new(),
+        }
     }
 
     /// Forgets the one that was known longest, or asked for first, when there is no room for another.
     fn make_room(&mut self) {
-        if self.0.len() < ENTRIES_MAX {
-            return;
+        if self.entries.len() >= ENTRIES_MAX
+            && let Some((_, oldest)) = self.aged.first()
+        {
+            self.take(*oldest);
         }
-        let age = |entry: &Entry| match (&entry.state, entry.asking) {
-            (State::Known(_, since), _) => *since,
-            (State::Incomplete(_), asking) => asking.map_or(Instant::ZERO, |(_, due)| due),
-        };
-        let oldest = self.0.iter().min_by_key(|(_, entry)| age(entry)).map(|(address, _)| *address);
-        self.0.remove(&oldest.expect("it is full"));
+    }
+
+    fn put(&mut self, address: IpAddr, entry: Entry) {
+        self.asked.extend(entry.asking.map(|(_, due)| (due, address)));
+        self.aged.insert((entry.age(), address));
+        self.awaited += usize::from(entry.has_waiting());
+        self.entries.insert(address, entry);
+    }
+
+    fn take(&mut self, address: IpAddr) -> Option<Entry> {
+        let entry = self.entries.remove(&address)?;
+        if let Some((_, due)) = entry.asking {
+            self.asked.remove(&(due, address));
+        }
+        self.aged.remove(&(entry.age(), address));
+        self.awaited -= usize::from(entry.has_waiting());
+        Some(entry)
     }
 
     /// The next thing that is due, if any.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Due> {
-        let mut entries = self.0.iter_mut();
-        let (address, entry) = entries.find(|(_, entry)| entry.asking.is_some_and(|(_, due)| due <= now))?;
-        let address = *address;
-        let (tries, _) = entry.asking?;
+        let (_, address) = *self.asked.first().filter(|(due, _)| *due <= now)?;
+        let Entry { state, asking } = self.take(address)?;
+        let (tries, _) = asking?;
         if tries < TRIES {
-            entry.asking = Some((tries + 1, now + RETRANSMIT));
-            let last = if let State::Known(mac, _) = entry.state { Some(mac) } else { None };
+            let last = if let State::Known(mac, _) = state { Some(mac) } else { None };
+            self.put(address, Entry { state, asking: Some((tries + 1, now + RETRANSMIT)) });
             return Some(Due::Ask(address, last));
         }
-        match self.0.remove(&address)?.state {
+        match state {
             State::Incomplete(waiting) => Some(Due::Failed(address, waiting)),
             State::Known(..) => Some(Due::Failed(address, Vec::new())),
         }
@@ -134,12 +167,12 @@ impl Neighbours {
 
     /// When something is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.0.values().filter_map(|entry| entry.asking.map(|(_, due)| due)).min()
+        self.asked.first().map(|(due, _)| *due)
     }
 
     /// Whether packets wait.
     pub(super) fn waits(&self) -> bool {
-        self.0.values().any(|entry| matches!(&entry.state, State::Incomplete(waiting) if !waiting.is_empty()))
+        self.awaited > 0
     }
 }
 
@@ -186,9 +219,8 @@ mod tests {
         assert_eq!(neighbours.deadline(), None);
         // And one that has gone is looked for anew.
         neighbours.find(address(1), at(80));
-        while !matches!(neighbours.expire(at(90)), Some(Due::Failed(..))) {
-            neighbours.0.values_mut().for_each(|entry| entry.asking = entry.asking.map(|(n, _)| (n, at(90))));
-        }
+        let failed = (80..90).any(|second| matches!(neighbours.expire(at(second)), Some(Due::Failed(..))));
+        assert!(failed);
         assert_eq!(neighbours.find(address(1), at(90)), None);
     }
 
@@ -196,15 +228,44 @@ mod tests {
     fn what_nobody_asked_for_is_forgotten_and_all_is_bounded() {
         let mut neighbours = Neighbours::default();
         neighbours.learn(address(1), MAC, false, at(0));
-        assert!(neighbours.0.is_empty());
+        assert!(neighbours.entries.is_empty());
         for number in 0..2000u32 {
             neighbours.learn(IpAddr::V4((0x0a00_0000 + number).into()), MAC, true, at(number.into()));
         }
-        assert_eq!(neighbours.0.len(), ENTRIES_MAX);
+        assert_eq!(neighbours.entries.len(), ENTRIES_MAX);
         for number in 0..100 {
             neighbours.find(address(1), at(5000));
             neighbours.hold(address(1), vec![number]);
         }
         assert_eq!(neighbours.learn(address(1), MAC, false, at(5000)).len(), WAITING_MAX);
+    }
+
+    /// What `asked`, `aged` and `awaited` say is what a look at every entry gives, whatever happens.
+    #[test]
+    fn nothing_needs_a_look_at_all() {
+        let mut neighbours = Neighbours::default();
+        let (mut random, mut second, mut failed) = (1u32, 0, 0);
+        for _ in 0..50_000 {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let address = IpAddr::V4((0x0a00_0000 + (random >> 8) % 1200).into());
+            match random >> 28 {
+                0..9 if neighbours.find(address, at(second)).is_none() => neighbours.hold(address, vec![1]),
+                0..9 => {}
+                9..14 => drop(neighbours.learn(address, MAC, random & 0x1000 == 0, at(second))),
+                14 => failed += usize::from(matches!(neighbours.expire(at(second)), Some(Due::Failed(..)))),
+                _ => second += u64::from(random & 0x1000 == 0),
+            }
+            let entries = neighbours.entries.values();
+            let due = entries.clone().filter_map(|entry| entry.asking.map(|(_, due)| due)).min();
+            assert_eq!(
+                (neighbours.deadline(), neighbours.waits()),
+                (due, entries.clone().any(Entry::has_waiting))
+            );
+            assert_eq!(neighbours.aged.first().map(|(age, _)| *age), entries.map(Entry::age).min());
+            assert!(
+                neighbours.entries.len() <= ENTRIES_MAX && neighbours.aged.len() == neighbours.entries.len()
+            );
+        }
+        assert!(failed > 0 && neighbours.entries.len() > 500, "{failed} {}", neighbours.entries.len());
     }
 }
