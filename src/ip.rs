@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod fragment;
+pub(crate) mod reassembly;
 
 use core::ops::Range;
 use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Packet, checksum};

@@ -79,7 +79,10 @@ pub(super) fn cannot_open(setting: &str, name: &str, error: &std::io::Error) -> 
 fn attach(config: &Config, taken: Taken, now: Instant) -> Result<(Box<dyn Link>, Addressing), String> {
     match &config.link {
         LinkChoice::Nat => {
-            let nat = Nat::new(&config.publish, taken, sys::entropy(), now)?;
+            let mut nat = Nat::new(&config.publish, taken, sys::entropy(), now)?;
+            if let Some(mtu) = config.mtu {
+                nat.set_mtu(mtu);
+            }
             Ok((Box::new(nat), config.addressing(nat::addressing())))
         }
         LinkChoice::Tun(name) => {

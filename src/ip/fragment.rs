@@ -1,4 +1,4 @@
-//! Fragments of IP packets (RFC 791 3.2, RFC 8200 4.5): cut, and read. Who puts them together is the engine's question.
+//! Fragments of IP packets (RFC 791 3.2, RFC 8200 4.5): cut, and read. `reassembly` puts them together.
 //!
 //! Of IPv6 the fragment header is read only where it follows the header at once, as everybody writes it who has no other
 //! extension header; of IPv4 options are copied to the first fragment only.

@@ -19,8 +19,9 @@
 //! once between two `None`s (or so many packets), and then every flow that has work gets one turn, bounded by its
 //! buffers. `wake` is an epoll descriptor, readable when an event waits that nobody fetched.
 //!
-//! Limits: echo elsewhere is prohibited where the administrator does not let ordinary users send it (`echo`). Fragments, IP
-//! options' meaning, multicast and broadcast are not carried: what the program sends to everybody or to a group reaches its
+//! Fragments come from a program whose MTU is less than that of this link, and go to it.
+//!
+//! Limits: echo elsewhere is prohibited where the administrator does not let ordinary users send it (`echo`). IP options' meaning, multicast and broadcast are not carried: what the program sends to everybody or to a group reaches its
 //! own sockets only. The kernel cuts datagrams that are too large for the path, whatever the program said of DF. TTL and TOS
 //! of connections end here, those of datagrams are passed on. One name server, read when the link is made.
 #![forbid(unsafe_code)]
@@ -42,7 +43,8 @@ use crate::addressing::{Addressing, Cidr, Route};
 use crate::config::Publish;
 use crate::engine::{Engine, Settings};
 use crate::icmp;
-use crate::ip::{Header, Protocol};
+use crate::ip::reassembly::Reassembly;
+use crate::ip::{Fault, Header, Protocol, fragment};
 use crate::link::{Capabilities, Link, Outgoing};
 use crate::sys::net;
 use crate::tcp;
@@ -93,6 +95,7 @@ pub struct Nat {
     datagrams: Datagrams,
     echoes: Echoes,
     published: Published,
+    reassembly: Reassembly,
     /// Where packets that come in parts are put together.
     scratch: Vec<u8>,
     shared: Shared,
@@ -142,12 +145,18 @@ impl Nat {
             datagrams: Datagrams::new(),
             echoes: Echoes::new(),
             published: Published::open(publish, taken, &shared)?,
+            reassembly: Reassembly::default(),
             scratch: Vec::new(),
             shared,
             budget: PACKETS_A_ROUND,
             stepped: false,
             polled: false,
         })
+    }
+
+    /// Gives the program no packet larger than `mtu`; 576 at least.
+    pub fn set_mtu(&mut self, mtu: usize) {
+        self.shared.mtu = mtu;
     }
 
     /// The published ports, each with the address that it is bound to: the port that the kernel chose for 0.
@@ -258,13 +267,33 @@ impl Nat {
         }
     }
 
+    /// Takes the packet of which this is the last fragment that was missing.
+    fn take_fragment(&mut self, packet: &[u8], now: Instant) {
+        let fragment = fragment::parse(packet, false);
+        let fragment = fragment.ok().filter(|fragment| addresses::is_guest(fragment.header.source));
+        let (whole, kept) = match fragment {
+            Some(fragment) => {
+                let payload = &packet[fragment.header.payload.clone()];
+                self.reassembly.take(fragment, payload, now)
+            }
+            None => (None, false),
+        };
+        self.shared.counters.dropped += u64::from(!kept);
+        if let Some(whole) = whole {
+            self.take(&whole, now);
+        }
+    }
+
     /// Takes a packet of the program.
     fn take(&mut self, packet: &[u8], now: Instant) {
-        // Nobody but the program sends on this link.
-        let opened = packets::open(packet).filter(|opened| addresses::is_guest(opened.header.source));
-        let Some(opened) = opened else {
-            self.shared.counters.dropped += 1;
-            return;
+        let opened = match packets::open(packet) {
+            // Nobody but the program sends on this link.
+            Ok(opened) if addresses::is_guest(opened.header.source) => opened,
+            Err(Fault::Fragment) => return self.take_fragment(packet, now),
+            Ok(_) | Err(Fault::Malformed | Fault::Checksum) => {
+                self.shared.counters.dropped += 1;
+                return;
+            }
         };
         let Header { protocol, destination, .. } = opened.header;
         let ours = addresses::is_gateway(destination) || addresses::is_resolver(destination);
@@ -281,7 +310,7 @@ impl Nat {
 
 impl Link for Nat {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { mtu: packets::MTU, checksums: false, segmentation: 0, in_memory: true }
+        Capabilities { mtu: self.shared.mtu, checksums: false, segmentation: 0, in_memory: true }
     }
 
     fn receive(&mut self, now: Instant, take: &mut dyn FnMut(&[u8])) -> bool {

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::icmp::{self, Message};
-use crate::ip::{self, Header, Treatment};
+use crate::ip::{self, Fault, Header, Treatment};
 use crate::link::Packet;
 use crate::udp;
 use std::net::{IpAddr, SocketAddr};
@@ -24,9 +24,9 @@ impl<'a> Opened<'a> {
     }
 }
 
-/// Opens a packet. None for what is malformed or a fragment: nothing makes fragments on a link of this MTU.
-pub(super) fn open(packet: &[u8]) -> Option<Opened<'_>> {
-    Some(Opened { header: ip::parse(packet, false).ok()?, packet })
+/// Opens a packet that is whole.
+pub(super) fn open(packet: &[u8]) -> Result<Opened<'_>, Fault> {
+    Ok(Opened { header: ip::parse(packet, false)?, packet })
 }
 
 /// A UDP datagram.
@@ -67,7 +67,7 @@ pub(super) fn echo_reply(opened: &Opened<'_>) -> Option<Packet> {
 
 /// An error for the program about `quoted`, a packet of its own.
 pub(super) fn error(cause: icmp::Cause, offender: IpAddr, quoted: &[u8]) -> Option<Packet> {
-    let program = open(quoted)?.header.source;
+    let program = open(quoted).ok()?.header.source;
     let sound = program.is_ipv4() == offender.is_ipv4();
     sound.then(|| icmp::error(cause, offender, program, quoted, true))
 }
@@ -167,7 +167,7 @@ mod tests {
                     *byte = value;
                 }
             }
-            if let Some(opened) = open(&bytes) {
+            if let Ok(opened) = open(&bytes) {
                 let _ = echo_reply(&opened);
                 let _ = Datagram::parse(&opened);
             }

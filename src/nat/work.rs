@@ -10,6 +10,7 @@
 use super::addresses::Addresses;
 use super::packets;
 use crate::icmp::{Cause, Unreachable};
+use crate::ip::{self, fragment};
 use crate::link::Packet;
 use crate::sys::descriptors::Internal;
 use crate::sys::net::{Epoll, EventFlags};
@@ -81,6 +82,10 @@ pub(super) struct Shared {
     pub(super) counters: Counters,
     /// Packets for the program that no engine made.
     outbox: VecDeque<Packet>,
+    /// The largest of them.
+    pub(super) mtu: usize,
+    /// Of the last that went in fragments.
+    identification: u32,
     /// Where datagrams are received.
     pub(super) scratch: Box<[u8]>,
     queue: VecDeque<Source>,
@@ -94,6 +99,8 @@ impl Shared {
             epoll: Epoll::new()?,
             counters: Counters::default(),
             outbox: VecDeque::new(),
+            mtu: packets::MTU,
+            identification: 0,
             scratch: vec![0; packets::MTU].into(),
             queue: VecDeque::new(),
             events: Vec::new(),
@@ -131,17 +138,23 @@ impl Shared {
         self.queue.pop_front()
     }
 
-    /// A packet for the program, if one could be made.
+    /// A packet for the program, if one could be made: in fragments, where it is too large.
     pub(super) fn deliver(&mut self, packet: Option<Packet>) {
-        match packet {
-            Some(packet) if self.outbox.len() < OUTBOX => self.outbox.push_back(packet),
-            _ => self.counters.dropped += 1,
+        match packet.filter(|_| self.outbox.len() < OUTBOX) {
+            None => self.counters.dropped += 1,
+            Some(packet) if packet.len() <= self.mtu => self.outbox.push_back(packet),
+            Some(mut packet) => {
+                // Of what came in fragments it is looked at, where anything may have happened to them.
+                ip::fill_transport_checksum(&mut packet);
+                self.identification = self.identification.wrapping_add(1);
+                self.outbox.extend(fragment::cut(&packet, self.mtu, self.identification, false));
+            }
         }
     }
 
     /// An ICMP error for the program about `quoted`, a packet of its own, from where that was going.
     pub(super) fn fail(&mut self, reason: Unreachable, quoted: &[u8]) {
-        let Some(to) = packets::open(quoted).map(|opened| opened.header.destination) else { return };
+        let Ok(to) = packets::open(quoted).map(|opened| opened.header.destination) else { return };
         self.pass_on(reason.cause(to.is_ipv4()), to, quoted);
     }
 

@@ -9,7 +9,11 @@ use std::time::Duration;
 
 /// Sends every datagram back, until the test process ends.
 fn echo_server() -> u16 {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("the loopback has free ports");
+    echo_server_at("127.0.0.1")
+}
+
+fn echo_server_at(address: &str) -> u16 {
+    let socket = UdpSocket::bind((address, 0)).expect("the loopback has free ports");
     let port = socket.local_addr().expect("it is bound").port();
     std::thread::spawn(move || {
         let mut buffer = vec![0; 65536];
@@ -29,6 +33,47 @@ fn python_client() {
         .run()
         .success();
     assert_eq!(outcome.text(), "echoed 13\n");
+}
+
+/// Datagrams that do not fit come whole, both ways: in fragments, as the capture shows, and no packet is larger than the MTU.
+#[test]
+fn fragments() {
+    let script = "import socket, sys
+for family, host, port in [(socket.AF_INET, '10.0.2.2', sys.argv[1]), (socket.AF_INET6, 'fd00::2', sys.argv[2])]:
+    client = socket.socket(family, socket.SOCK_DGRAM)
+    client.settimeout(20)
+    for length in (1400, 4000, 60000):
+        data = bytes(i // 7 % 256 for i in range(length))
+        client.sendto(data, (host, int(port)))
+        print(client.recv(65536) == data)";
+    let directory = Directory::new();
+    let file = directory.file("fragments.pcapng");
+    let ports = ["127.0.0.1", "::1"].map(|address| echo_server_at(address).to_string());
+    // A link that is impaired is a network, where checksums are looked at.
+    for impair in ["none", "delay 1ms"] {
+        let stack = Stack::run().set("mtu", "1500").set("impair", impair).capture(&file);
+        let outcome = Program::new(PYTHON).args(["-c", script]).args(&ports).on(&stack).run().success();
+        assert_eq!(outcome.text(), "True\n".repeat(6));
+        let fields =
+            "-T fields -e frame.packet_flags_direction -e frame.len -e ip.flags.mf -e ipv6.fraghdr.more";
+        let fields = fields.split(' ');
+        let tshark = Program::new("tshark").args(["-n", "-r"]).arg(&file).args(fields).run().success();
+        let text = tshark.text();
+        let packets: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+        let length = |packet: &Vec<&str>| packet[1].parse::<usize>().expect("a length");
+        assert!(packets.iter().all(|packet| length(packet) <= 1500), "{text}");
+        for direction in ["0x00000001", "0x00000002"] {
+            for more in [2, 3] {
+                let parts = packets.iter().filter(|packet| packet[0] == direction && packet[more] == "1");
+                // Two of 4000 bytes and forty of 60,000.
+                assert_eq!(
+                    parts.count(),
+                    if more == 2 { 2 + 40 } else { 2 + 41 },
+                    "{direction} {more}: {text}"
+                );
+            }
+        }
+    }
 }
 
 /// Under `tubesock run` a datagram that leaves does not wait for the host, and is overtaken by none.

@@ -81,14 +81,14 @@ impl Side {
 
 /// From, to and payload of a datagram.
 fn datagram(packet: &[u8]) -> Option<(SocketAddr, SocketAddr, Vec<u8>)> {
-    let opened = open(packet).filter(|opened| opened.header.protocol == Protocol::Udp)?;
+    let opened = open(packet).ok().filter(|opened| opened.header.protocol == Protocol::Udp)?;
     let datagram = Datagram::parse(&opened)?;
     Some((datagram.from, datagram.to, datagram.payload.to_vec()))
 }
 
 /// Type and code of an ICMP error, and the ports of the datagram that it quotes.
 fn error(packet: &[u8]) -> Option<((u8, u8), (u16, u16))> {
-    let opened = open(packet)?;
+    let opened = open(packet).ok()?;
     let header = ip::header_length(&opened.header.source);
     if opened.header.protocol != Protocol::Icmp {
         return None;

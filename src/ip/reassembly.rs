@@ -7,8 +7,8 @@
 //! Limits: so many packets, fragments and bytes at once; then the oldest goes. The last fragment may come first.
 #![forbid(unsafe_code)]
 
-use crate::ip::fragment::Fragment;
-use crate::ip::{self, Protocol};
+use super::fragment::Fragment;
+use super::{Header, Protocol, header_length, write_header};
 use crate::link::Packet;
 use crate::time::Instant;
 use core::time::Duration;
@@ -38,7 +38,7 @@ struct Key {
 
 impl Key {
     fn of(fragment: &Fragment) -> Key {
-        let ip::Header { source, destination, protocol, .. } = fragment.header;
+        let Header { source, destination, protocol, .. } = fragment.header;
         Key { source, destination, protocol, identification: fragment.identification }
     }
 }
@@ -93,10 +93,10 @@ impl Partial {
     /// The packet, with a header as the first fragment had it.
     fn join(self) -> Option<Packet> {
         let first = &self.parts.first()?.0.header;
-        let total = ip::header_length(&first.source) + self.bytes;
+        let total = header_length(&first.source) + self.bytes;
         let mut packet = Packet::with_capacity(total);
-        packet.resize(ip::header_length(&first.source), 0);
-        ip::write_header(
+        packet.resize(header_length(&first.source), 0);
+        write_header(
             &mut packet,
             first.source,
             first.destination,
@@ -113,7 +113,7 @@ impl Partial {
 
 /// All packets that are in parts, the oldest first.
 #[derive(Default)]
-pub(super) struct Reassembly {
+pub(crate) struct Reassembly {
     partials: VecDeque<Partial>,
     bytes: usize,
 }
@@ -121,7 +121,7 @@ pub(super) struct Reassembly {
 impl Reassembly {
     /// Takes a fragment; the packet, when it is the last that was missing. False as the second when it, or what there was
     /// of its packet, or an older packet, was thrown away.
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         fragment: Fragment,
         payload: &[u8],
