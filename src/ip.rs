@@ -317,14 +317,15 @@ pub fn fill_checksum(packet: &mut [u8]) {
     }
 }
 
-/// Writes the checksum of the datagram or the ICMP message that a packet carries.
+/// Writes the checksum of the segment, the datagram or the ICMP message that a packet carries.
 pub fn fill_transport_checksum(packet: &mut [u8]) {
     let Ok(Header { source, destination, protocol, payload, .. }) = parse(packet, false) else { return };
     let at = match protocol {
+        Protocol::Tcp => 16,
         Protocol::Udp => 6,
         Protocol::Icmp => 2,
         // That of UDP-Lite is always written.
-        Protocol::Tcp | Protocol::UdpLite | Protocol::Other(_) => return,
+        Protocol::UdpLite | Protocol::Other(_) => return,
     };
     let Some(message) = packet.get_mut(payload).filter(|message| message.len() >= at + 2) else { return };
     message[at..at + 2].fill(0);

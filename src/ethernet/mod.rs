@@ -8,7 +8,7 @@
 //!          the neighbour does not answer
 //! ```
 //!
-//! Limits: no VLAN tags; no offloads, every frame is as the network sees it.
+//! Limits: no VLAN tags; offloads with a TAP device only.
 
 mod arp;
 mod dhcp;
@@ -25,6 +25,7 @@ pub use frame::{Mac, UNTAGGED_MTU};
 pub use station::Station;
 
 use crate::addressing::Addressing;
+use crate::link::tun::offload::SEGMENTATION;
 use crate::link::{Capabilities, Link, Outgoing};
 use crate::time::Instant;
 use rustix::fd::BorrowedFd;
@@ -37,8 +38,19 @@ pub trait Frames: Send {
     /// Gives the next frame from the network to `take`; false when there is none.
     fn receive(&mut self, take: &mut dyn FnMut(&[u8])) -> bool;
 
-    /// Takes a frame for the network, in parts. What there is no room for is dropped.
+    /// Whether checksums are the other side's to make, those of what comes have been verified, and super-packets are cut there.
+    fn offloads(&self) -> bool {
+        false
+    }
+
+    /// Takes a frame for the network, in parts, in which nothing is left to be done. What there is no room for is dropped.
     fn transmit(&mut self, parts: [&[u8]; 4]);
+
+    /// Takes a packet for the network, and the header of its frame.
+    fn send(&mut self, header: &[u8], packet: &Outgoing<'_>) {
+        let [first, second] = packet.payload;
+        self.transmit([header, packet.headers, first, second]);
+    }
 
     /// A descriptor that polls readable when `receive` should be called again.
     fn wake(&self) -> BorrowedFd<'_>;
@@ -57,7 +69,8 @@ pub struct Ethernet<F> {
 
 impl<F: Frames> Ethernet<F> {
     /// Puts `station` on the network.
-    pub fn new(frames: F, station: Station) -> Ethernet<F> {
+    pub fn new(frames: F, mut station: Station) -> Ethernet<F> {
+        station.verifies = !frames.offloads();
         Ethernet { frames, station }
     }
 
@@ -72,7 +85,13 @@ impl<F: Frames> Ethernet<F> {
 
 impl<F: Frames> Link for Ethernet<F> {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { mtu: self.frames.mtu(), checksums: true, segmentation: 0, in_memory: false }
+        let offloads = self.frames.offloads();
+        Capabilities {
+            mtu: self.frames.mtu(),
+            checksums: !offloads,
+            segmentation: if offloads { SEGMENTATION } else { 0 },
+            in_memory: false,
+        }
     }
 
     fn receive(&mut self, now: Instant, take: &mut dyn FnMut(&[u8])) -> bool {
@@ -88,8 +107,7 @@ impl<F: Frames> Link for Ethernet<F> {
 
     fn transmit(&mut self, packet: Outgoing<'_>, now: Instant) {
         if let Some(header) = self.station.transmit(&packet, now) {
-            let [first, second] = packet.payload;
-            self.frames.transmit([&header, packet.headers, first, second]);
+            self.frames.send(&header, &packet);
         }
         self.flush(now);
     }

@@ -11,6 +11,7 @@ use super::slaac::Advertised;
 use crate::addressing::{Addressing, Cidr, Route, next_hop};
 use crate::icmp;
 use crate::ip::{self, Protocol};
+use crate::link::segmentation::cut;
 use crate::link::{Outgoing, Packet};
 use crate::time::Instant;
 use crate::udp;
@@ -38,6 +39,8 @@ pub struct Station {
     neighbours: Neighbours,
     /// Frames that it has to send.
     frames: VecDeque<Vec<u8>>,
+    /// Whether it looks at checksums; else nobody has made those of what it is given, and somebody has looked at what comes.
+    pub(super) verifies: bool,
     /// Packets that it has for the engine.
     packets: VecDeque<Packet>,
 }
@@ -102,6 +105,7 @@ impl Station {
             told_until: Instant::ZERO,
             neighbours: Neighbours::default(),
             frames: VecDeque::new(),
+            verifies: true,
             packets: VecDeque::new(),
         }
     }
@@ -179,7 +183,14 @@ impl Station {
         match self.neighbours.find(hop, now) {
             Some(mac) => header(mac),
             None => {
-                self.neighbours.hold(hop, packet.to_packet());
+                // What waits goes as a frame of the station's, in which nothing is left to be done.
+                cut(*packet, true, &mut |mut packet| {
+                    if !self.verifies {
+                        ip::fill_checksum(&mut packet);
+                        ip::fill_transport_checksum(&mut packet);
+                    }
+                    self.neighbours.hold(hop, packet);
+                });
                 None
             }
         }
@@ -254,7 +265,7 @@ impl Station {
         if datagram(false).is_none() {
             return false;
         }
-        let message = datagram(true).and_then(|payload| packet.get(payload));
+        let message = datagram(self.verifies).and_then(|payload| packet.get(payload));
         if message.is_some_and(|message| automatic.dhcp.take(message, now)) {
             self.readdress();
         }
@@ -425,6 +436,32 @@ mod tests {
             assert_eq!(network.arrived[0].len(), 2, "{to}");
             assert!(network.arrived[0].iter().all(|packet| ip::parse(packet, true).is_ok()), "{to}");
             assert!(network.arrived[1].is_empty());
+        }
+    }
+
+    /// A super-packet without checksums waits as the packets that it is, with theirs.
+    #[test]
+    fn what_waits_is_complete() {
+        let segment = core::num::NonZeroU16::new(100);
+        for (to, headers) in [("192.0.2.1", 40), ("2001:db8::1", 60)] {
+            for (payload, count) in [(&[7; 250][..], 3), (&[7; 50], 1)] {
+                let mut network = Network::new();
+                network.stations[1].verifies = false;
+                let to: IpAddr = to.parse().expect("an address");
+                let source = network.stations[1].addressing.addresses[usize::from(to.is_ipv6())].address;
+                let mut packet = ip::build(source, to, Protocol::Tcp, 20 + payload.len(), false);
+                packet.truncate(headers);
+                packet[headers - 20 + 12] = 5 << 4;
+                let outgoing = Outgoing { headers: &packet, payload: [payload, &[]], segment };
+                assert!(network.stations[1].transmit(&outgoing, NOW).is_none());
+                network.step(NOW);
+                assert_eq!(network.arrived[0].len(), count);
+                for packet in &network.arrived[0] {
+                    let header = ip::parse(packet, true).expect("a good packet");
+                    let sum = ip::transport_sum(source, to, Protocol::Tcp, &packet[header.payload.clone()]);
+                    assert_eq!(sum, u16::MAX, "{payload:?}");
+                }
+            }
         }
     }
 

@@ -7,6 +7,8 @@ use crate::support::command::{Program, Running};
 use crate::support::network::Directory;
 use crate::support::stack::Stack;
 use crate::world::{OURS, THEIRS, World, over, url};
+use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
+use pcap_file::pcapng::{Block, PcapNgReader};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,56 @@ fn with_tap() -> World {
     world.namespace.set("net.ipv6.conf.tap.accept_dad", "0");
     world.set_up("tap");
     world
+}
+
+/// The largest packet that the stack sent, and that it got.
+fn largest(file: &Path) -> [usize; 2] {
+    let bytes = std::fs::read(file).expect("the capture was written");
+    let mut reader = PcapNgReader::new(&bytes[..]).expect("a section header");
+    let mut largest = [0; 2];
+    while let Some(block) = reader.next_block() {
+        let Block::EnhancedPacket(packet) = block.expect("a whole block") else { continue };
+        let got = packet.options.contains(&EnhancedPacketOption::Flags(1));
+        largest[usize::from(got)] = largest[usize::from(got)].max(packet.data.len());
+    }
+    largest
+}
+
+/// Packets of many segments cross the device whole, both ways, and what arrives is what was sent.
+#[test]
+fn offloads_of_tap() {
+    let world = with_tap();
+    let content: Vec<u8> = (0..3_000_000u32).map(|i| (i / 5 % 251) as u8).collect();
+    let (one, other) = (world.directory.file("one"), world.directory.file("other"));
+    std::fs::write(&one, &content).expect("the directory is ours");
+    // Each end sends what it has, and writes down what it gets.
+    let script = "import socket, sys, threading
+data = open(sys.argv[4], 'rb').read()
+family = socket.AF_INET6 if ':' in sys.argv[2] else socket.AF_INET
+if sys.argv[1] == 'serve':
+    listener = socket.socket(family)
+    listener.bind((sys.argv[2], int(sys.argv[3])))
+    listener.listen()
+    print('listening', flush=True)
+    s, _ = listener.accept()
+else:
+    s = socket.create_connection((sys.argv[2], int(sys.argv[3])))
+threading.Thread(target=lambda: (s.sendall(data), s.shutdown(socket.SHUT_WR))).start()
+got = b''.join(iter(lambda: s.recv(1 << 20), b''))
+print(got == data)";
+    for address in THEIRS {
+        let end = |role: &str| {
+            let place = [role, &address.to_string(), "7000"];
+            Program::new(PYTHON).args(["-c", script]).args(place).arg(&one)
+        };
+        let server = world.kernels(end("serve"));
+        server.line_with("listening");
+        let stack = over("tap:tap", Stack::run()).capture(&other);
+        assert_eq!(world.ours(end("connect"), &stack).finish().success().text(), "True\n");
+        assert_eq!(server.finish().success().text(), "listening\nTrue\n");
+        let [sent, got] = largest(&other);
+        assert!(sent > 10_000 && got > 10_000, "{sent} {got}");
+    }
 }
 
 /// Both ways, both families, with the kernel's ARP and neighbour discovery at the other end.

@@ -4,9 +4,12 @@
 use crate::sys::tun::{self, Device, Kind};
 use rustix::io::Errno;
 
-/// Attaches to the device called `name`, or makes one; with its MTU. `headers` puts a `struct virtio_net_hdr` before each
+/// TUN_F_CSUM, TUN_F_TSO4 and TUN_F_TSO6: what the kernel may leave to us.
+const FEATURES: u32 = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+
+/// Attaches to the device called `name`, or makes one; with its MTU. `offload` puts a `struct virtio_net_hdr` before each
 /// packet. The error is for people.
-pub(crate) fn open(kind: Kind, name: &str, headers: bool) -> Result<(Device, usize), String> {
+pub(crate) fn open(kind: Kind, name: &str, offload: bool) -> Result<(Device, usize), String> {
     let failed = |what: &str, errno, why| complaint(kind, name, what, errno, why);
     if name.len() > tun::NAME_MAX || name.contains(['/', ' ', '%']) {
         let kind = word(kind);
@@ -16,8 +19,12 @@ pub(crate) fn open(kind: Kind, name: &str, headers: bool) -> Result<(Device, usi
     }
     let clone = tun::open()
         .map_err(|errno| failed(&format!("cannot open {}", tun::CLONE_DEVICE), errno, why_not_open(errno)))?;
-    let device = Device::attach(clone, kind, name, headers)
+    let device = Device::attach(clone, kind, name, offload)
         .map_err(|errno| failed("cannot attach to the device", errno, why_not_attached(errno)))?;
+    if offload {
+        let why = "the kernel is too old for TUN_F_TSO6";
+        device.set_offload(FEATURES).map_err(|errno| failed("cannot turn on offloads", errno, why))?;
+    }
     let mtu = device.mtu().map_err(|errno| failed("cannot read the MTU", errno, "has the device gone?"))?;
     Ok((device, mtu))
 }
@@ -30,7 +37,7 @@ fn word(kind: Kind) -> &'static str {
 }
 
 /// What is told: what failed, with the errno, and what to do.
-pub(super) fn complaint(kind: Kind, name: &str, what: &str, errno: Errno, why: &str) -> String {
+fn complaint(kind: Kind, name: &str, what: &str, errno: Errno, why: &str) -> String {
     let kind = word(kind);
     let number = errno.raw_os_error();
     let errno = match errno {

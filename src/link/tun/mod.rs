@@ -14,18 +14,9 @@ pub mod offload;
 use super::{Capabilities, Link, Outgoing};
 use crate::sys::tun::{Device, Kind};
 use crate::time::Instant;
-use offload::Copied;
+use offload::{Copied, PACKET_MAX, SEGMENTATION};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::{Errno, IoSlice};
-
-/// TUN_F_CSUM, TUN_F_TSO4 and TUN_F_TSO6: what the kernel may leave to us.
-const FEATURES: u32 = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
-
-/// Longest packet.
-const PACKET_MAX: usize = 65535;
-
-/// Most payload of a super-packet: IPv4's length field counts the headers too, of which TCP's can have 60 bytes.
-const SEGMENTATION: usize = PACKET_MAX - 20 - 60;
 
 /// A TUN device.
 pub struct Tun {
@@ -66,12 +57,6 @@ impl Tun {
 
     fn attach(name: &str, offload: bool) -> Result<Tun, String> {
         let (device, mtu) = attach::open(Kind::Tun, name, offload)?;
-        if offload {
-            device.set_offload(FEATURES).map_err(|errno| {
-                let why = "the kernel is too old for TUN_F_TSO6";
-                attach::complaint(Kind::Tun, name, "cannot turn on offloads", errno, why)
-            })?;
-        }
         let front = offload.then(Vec::new);
         let buffer = vec![0; offload::HEADER + PACKET_MAX];
         Ok(Tun {

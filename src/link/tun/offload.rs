@@ -16,6 +16,12 @@ use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, checksum};
 /// Bytes of `struct virtio_net_hdr` (linux/virtio_net.h) as TUN devices have it by default.
 pub const HEADER: usize = 10;
 
+/// Longest packet.
+pub(crate) const PACKET_MAX: usize = 65535;
+
+/// Most payload of a super-packet: IPv4's length field counts the headers too, of which TCP's can have 60 bytes.
+pub(crate) const SEGMENTATION: usize = PACKET_MAX - 20 - 60;
+
 /// VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_F_DATA_VALID
 const NEEDS_CHECKSUM: u8 = 1;
 const DATA_VALID: u8 = 2;
@@ -141,11 +147,26 @@ fn finish_message(packet: &Outgoing<'_>, ip: &Ip, before: &mut Vec<u8>) -> Optio
     Some(())
 }
 
+/// Makes the header that `prepare` wrote one of a device of frames: so many bytes come before the packet.
+pub(crate) fn shift(header: &mut [u8], bytes: usize) {
+    // Where the headers end, and the checksum begins.
+    for at in [2, 6] {
+        let place = u16::from_ne_bytes([header[at], header[at + 1]]);
+        if place != 0 {
+            put(header, at, usize::from(place) + bytes);
+        }
+    }
+}
+
 /// The packet in what the device gave, behind its header; None when it is none, or a checksum is wrong that nobody vouches for.
 pub fn open(bytes: &[u8]) -> Option<&[u8]> {
     let (header, packet) = bytes.split_first_chunk::<HEADER>()?;
-    let vouched_for = header[0] & (NEEDS_CHECKSUM | DATA_VALID) != 0;
-    (vouched_for || is_intact(packet)).then_some(packet)
+    is_good(header, packet).then_some(packet)
+}
+
+/// Whether the checksums of a packet are right, or its header vouches for them.
+pub(crate) fn is_good(header: &[u8; HEADER], packet: &[u8]) -> bool {
+    header[0] & (NEEDS_CHECKSUM | DATA_VALID) != 0 || is_intact(packet)
 }
 
 /// Whether the checksums of a packet are right. A fragment's cannot be known; nor can those of a transport that is none of
