@@ -166,8 +166,13 @@ impl World {
 
     fn take(&mut self, which: usize, datagram: &[u8], from: SocketAddr) {
         let Some(packet) = self.ends[which].receive(datagram, from, self.now) else { return self.look() };
-        // It is as long as its header says: what was sent behind that stays behind.
-        let was_sent = self.sent[1 - which].iter().any(|sent| sent.starts_with(packet));
+        // It is as long as its header says: what was sent behind that stays behind, and where that is longer than what was sent,
+        // the padding to a multiple of sixteen comes with it (as with the kernel's).
+        let was_sent = self.sent[1 - which].iter().any(|sent| {
+            let mut padded = sent.clone();
+            padded.resize(sent.len().next_multiple_of(16), 0);
+            padded.starts_with(packet)
+        });
         assert!(was_sent, "nobody sent {packet:?}");
         let source: SocketAddr = place(&format!("{}:9", INSIDE[1 - which]));
         let octets = match source.ip() {
