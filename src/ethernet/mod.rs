@@ -12,6 +12,7 @@
 
 mod arp;
 mod dhcp;
+mod duplicates;
 mod frame;
 mod ndp;
 mod neighbours;

@@ -23,6 +23,8 @@ const NAME_SERVERS: u8 = 25;
 const SOLICITED_OVERRIDE: u8 = 0x60;
 
 const HEADER: usize = 40;
+/// Of a neighbour's message, without options.
+const FIXED: usize = 24;
 const ICMP_V6: u8 = 58;
 const HOP_LIMIT: u8 = 255;
 
@@ -85,7 +87,7 @@ pub(super) fn parse(packet: &[u8]) -> Option<Message> {
         // RFC 4861 6.1.2
         return advertised(from, message).filter(|_| from.is_unicast_link_local()).map(Message::Router);
     }
-    let (fixed, options) = message.split_first_chunk::<24>()?;
+    let (fixed, options) = message.split_first_chunk::<FIXED>()?;
     let target = Ipv6Addr::from(*fixed.last_chunk::<16>()?);
     if target.is_multicast() {
         return None;
@@ -158,11 +160,15 @@ pub(super) fn group_of(address: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]))
 }
 
-/// The frame that asks where `target` is: everybody, or the one who had it last.
+/// The frame that asks where `target` is: everybody, or the one who had it last. Who has no address does not say where he is
+/// (RFC 4861 4.3).
 pub(super) fn solicitation(from: (Mac, Ipv6Addr), target: Ipv6Addr, whom: Option<Mac>) -> Vec<u8> {
     let to = if whom.is_some() { target } else { group_of(target) };
     let mac = whom.unwrap_or_else(|| Mac::of_group(to.into()));
-    let message = message(NEIGHBOUR_SOLICITATION, 0, target, SOURCE_ADDRESS, from.0);
+    let mut message = message(NEIGHBOUR_SOLICITATION, 0, target, SOURCE_ADDRESS, from.0);
+    if from.1.is_unspecified() {
+        message.truncate(FIXED);
+    }
     build(from, (mac, to), message)
 }
 

@@ -1,6 +1,5 @@
 //! What routers advertise (RFC 4861 6.3) and the addresses made of it (RFC 4862): a host's part. The MTU that a router may
-//! name, and its reachable and retransmission times, are not taken over. No duplicate is looked for: the addresses have
-//! a random number in them.
+//! name, and its reachable and retransmission times, are not taken over. `duplicates` looks whether others have the addresses.
 #![forbid(unsafe_code)]
 
 use super::ndp::Advertisement;

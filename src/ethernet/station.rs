@@ -4,6 +4,7 @@
 
 use super::arp;
 use super::dhcp::{self, Client};
+use super::duplicates::Duplicates;
 use super::frame::{self, Frame, HEADER, Mac};
 use super::ndp;
 use super::neighbours::{Due, Neighbours};
@@ -37,6 +38,7 @@ pub struct Station {
     /// Each change that was told pays for `BETWEEN_CHANGES`: until when that has been done.
     told_until: Instant,
     neighbours: Neighbours,
+    duplicates: Duplicates,
     /// Frames that it has to send.
     frames: VecDeque<Vec<u8>>,
     /// Whether it looks at checksums; else nobody has made those of what it is given, and somebody has looked at what comes.
@@ -96,6 +98,8 @@ impl Station {
     pub fn new(mac: Mac, mut addressing: Addressing) -> Station {
         let own = Cidr::new(link_local(mac).into(), 64);
         addressing.addresses.push(own);
+        let mut duplicates = Duplicates::default();
+        duplicates.look_for(&addressing.addresses, &[]);
         Station {
             mac,
             addressing,
@@ -104,6 +108,7 @@ impl Station {
             tells: false,
             told_until: Instant::ZERO,
             neighbours: Neighbours::default(),
+            duplicates,
             frames: VecDeque::new(),
             verifies: true,
             packets: VecDeque::new(),
@@ -136,8 +141,9 @@ impl Station {
     /// Takes over what was found out.
     fn readdress(&mut self) {
         if let Some(automatic) = &self.automatic {
-            self.addressing = automatic.addressing();
+            let before = core::mem::replace(&mut self.addressing, automatic.addressing());
             self.addressing.addresses.push(Cidr::new(link_local(self.mac).into(), 64));
+            self.duplicates.look_for(&self.addressing.addresses, &before.addresses);
             self.changed = true;
         }
     }
@@ -164,7 +170,8 @@ impl Station {
             Some(Instant::ZERO)
         } else {
             let change = self.changed.then(|| self.may_tell_at());
-            self.neighbours.deadline().into_iter().chain(automatic).chain(change).min()
+            let duplicates = self.duplicates.deadline();
+            self.neighbours.deadline().into_iter().chain(duplicates).chain(automatic).chain(change).min()
         }
     }
 
@@ -223,7 +230,9 @@ impl Station {
         let (mac, address) = message.from;
         let for_us = self.has(message.target.into());
         // One without an address of its own only looks whether ours is taken (RFC 5227).
-        if !address.is_unspecified() && !self.has(address.into()) {
+        if self.has(address.into()) {
+            self.duplicates.claimed(address.into(), mac);
+        } else if !address.is_unspecified() {
             self.learn(address.into(), mac, for_us, now);
         }
         if message.asks && for_us {
@@ -240,8 +249,12 @@ impl Station {
                 let to = (mac.unwrap_or(frame.from), from);
                 self.frames.push_back(ndp::advertisement(self.mac, target, to));
             }
-            Some(ndp::Message::Advertisement { target, mac }) if !self.has(target.into()) => {
-                self.learn(target.into(), mac.unwrap_or(frame.from), false, now);
+            Some(ndp::Message::Advertisement { target, mac }) => {
+                let mac = mac.unwrap_or(frame.from);
+                match self.has(target.into()) {
+                    true => drop(self.duplicates.claimed(target.into(), mac)),
+                    false => self.learn(target.into(), mac, false, now),
+                }
             }
             Some(ndp::Message::Router(advertisement)) => {
                 self.learn(advertisement.from.into(), advertisement.mac.unwrap_or(frame.from), true, now);
@@ -250,7 +263,7 @@ impl Station {
                     self.readdress();
                 }
             }
-            Some(ndp::Message::Solicitation { .. } | ndp::Message::Advertisement { .. }) | None => {}
+            Some(ndp::Message::Solicitation { .. }) | None => {}
         }
     }
 
@@ -287,6 +300,12 @@ impl Station {
     pub(super) fn expire(&mut self, now: Instant) {
         self.expire_automatic(now);
         self.admit_change(now);
+        while let Some(address) = self.duplicates.due(now) {
+            self.frames.push_back(match address {
+                IpAddr::V4(own) => arp::request((self.mac, Ipv4Addr::UNSPECIFIED), own, None),
+                IpAddr::V6(own) => ndp::solicitation((self.mac, Ipv6Addr::UNSPECIFIED), own, None),
+            });
+        }
         while let Some(due) = self.neighbours.expire(now) {
             match due {
                 Due::Ask(address, last) => self.ask(address, last),

@@ -96,6 +96,19 @@ fn tap() {
     }
 }
 
+/// The kernel has the addresses that were given, and says so when it is asked.
+#[test]
+fn an_address_that_another_has_is_told_of() {
+    let world = with_tap();
+    let [v4, v6] = THEIRS.map(|address| address.to_string());
+    let stack = Stack::run().set("link", "tap:tap");
+    let stack = stack.set("address", &format!("{v4}/24")).set("address", &format!("{v6}/64"));
+    let running = world.ours(Program::new("sleep").arg("60"), &stack);
+    for address in [v4, v6] {
+        running.line_with(&format!("the address {address} is also that of "));
+    }
+}
+
 /// ARP and neighbour discovery that nobody answers; the kernel needs as long for it.
 #[test]
 fn neighbours_that_do_not_answer_are_unreachable() {

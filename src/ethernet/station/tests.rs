@@ -103,6 +103,29 @@ fn who_was_asked_knows_who_asked() {
 }
 
 #[test]
+fn who_has_our_address_is_told_of_once() {
+    let mut network = Network::new();
+    let same = network.stations[1].addressing.clone();
+    network.stations[0] =
+        Station::new(Mac([2, 0, 0, 0, 0, 1]), addressing(&["192.0.2.2/24", "2001:db8::2/64"], &[]));
+    network.step(NOW);
+    let mac = Mac([2, 0, 0, 0, 0, 1]);
+    for own in &same.addresses[..2] {
+        assert!(!network.stations[1].duplicates.claimed(own.address, mac), "{own} was told of already");
+    }
+    let own = same.addresses[2].address;
+    // The first question may be lost.
+    let mut alone = Station::new(Mac([2, 0, 0, 0, 0, 2]), addressing(&["192.0.2.2/24"], &[]));
+    let mut asked = Vec::new();
+    while let Some(due) = alone.deadline() {
+        alone.expire(due);
+        asked.push(core::iter::from_fn(|| alone.frame()).count());
+    }
+    assert_eq!(asked, [2, 2, 2], "its address, and the one of the link");
+    assert!(network.stations[1].duplicates.claimed(own, mac), "{own} is nobody else's");
+}
+
+#[test]
 fn silence_is_an_error_of_the_hosts() {
     for to in ["192.0.2.77", "2001:db8::77"] {
         let mut network = Network::new();
@@ -178,7 +201,7 @@ fn what_is_for_the_port_of_dhcp_and_spoilt_is_nobodys() {
 fn what_has_no_way_is_dropped() {
     let mut network = Network::new();
     network.send(0, "203.0.113.9", NOW);
-    assert!(network.arrived[1].is_empty() && network.stations[0].deadline().is_none());
+    assert!(network.arrived[1].is_empty() && network.stations[0].neighbours.deadline().is_none());
 }
 
 #[test]
