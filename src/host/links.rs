@@ -10,7 +10,7 @@
 
 use super::start::Serves;
 use crate::addressing::{Addressing, is_link_local};
-use crate::config::{self, Config, LinkChoice};
+use crate::config::{self, Config, Impairment, LinkChoice};
 use crate::ethernet::stream::{self, Stream};
 use crate::ethernet::tap::Tap;
 use crate::ethernet::{Ethernet, Frames, Mac, Station, UNTAGGED_MTU};
@@ -19,7 +19,7 @@ use crate::link::capture::Capture;
 use crate::link::impair::Impair;
 use crate::link::tun::Tun;
 use crate::link::wireguard::{self, Wireguard};
-use crate::nat::{self, Nat, Taken};
+use crate::nat::{self, Nat, Taken, Way};
 use crate::sys;
 use crate::sys::append::Appender;
 use crate::time::Instant;
@@ -79,10 +79,9 @@ pub(super) fn cannot_open(setting: &str, name: &str, error: &std::io::Error) -> 
 fn attach(config: &Config, taken: Taken, now: Instant) -> Result<(Box<dyn Link>, Addressing), String> {
     match &config.link {
         LinkChoice::Nat => {
-            let mut nat = Nat::new(&config.publish, taken, sys::entropy(), now)?;
-            if let Some(mtu) = config.mtu {
-                nat.set_mtu(mtu);
-            }
+            let mtu = config.mtu.unwrap_or(nat::MTU);
+            let way = Way { mtu, in_memory: !impairs(config) };
+            let nat = Nat::new(&config.publish, taken, way, sys::entropy(), now)?;
             Ok((Box::new(nat), config.addressing(nat::addressing())))
         }
         LinkChoice::Tun(name) => {
@@ -174,6 +173,12 @@ fn wait(link: &mut dyn Link, until: Instant) {
     let mut wake: Vec<_> = wake.iter().map(|wake| PollFd::from_borrowed_fd(*wake, PollFlags::IN)).collect();
     // EINTR only means to look again.
     let _ = poll(&mut wake, Some(&left));
+}
+
+/// Whether anything is done to packets from the start: then they cross a network, as far as TCP goes.
+fn impairs(config: &Config) -> bool {
+    let asked = config.impair.unwrap_or_default();
+    [asked.outgoing, asked.incoming].into_iter().flatten().any(|one| one != Impairment::default())
 }
 
 /// The link with what is to be done to its packets, which may change while it runs.

@@ -85,11 +85,27 @@ pub fn addressing() -> Addressing {
     }
 }
 
+/// What is between the program and this link.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// The largest packet; 576 at least.
+    pub mtu: usize,
+    /// Nothing is lost there, and nothing waits: TCP needs no congestion control and need not look for the MTU.
+    pub in_memory: bool,
+}
+
+impl Default for Way {
+    fn default() -> Way {
+        Way { mtu: packets::MTU, in_memory: true }
+    }
+}
+
 /// Packets given out until the flows have a turn again.
 const PACKETS_A_ROUND: usize = 64;
 
 /// Ends the program's flows at kernel sockets.
 pub struct Nat {
+    way: Way,
     engine: Engine,
     streams: Streams,
     datagrams: Datagrams,
@@ -109,19 +125,26 @@ pub struct Nat {
 
 impl Nat {
     /// Opens the published ports. The error names the port that could not be opened.
-    pub fn new(publish: &[Publish], taken: Taken, seed: [u8; 16], now: Instant) -> Result<Nat, String> {
+    pub fn new(
+        publish: &[Publish],
+        taken: Taken,
+        way: Way,
+        seed: [u8; 16],
+        now: Instant,
+    ) -> Result<Nat, String> {
         let configuration = net::resolver_configuration().unwrap_or_default();
-        Nat::with_name_server(dns::name_server(&configuration), publish, taken, seed, now)
+        Nat::with_name_server(dns::name_server(&configuration), publish, taken, way, seed, now)
     }
 
     fn with_name_server(
         name_server: SocketAddr,
         publish: &[Publish],
         taken: Taken,
+        way: Way,
         seed: [u8; 16],
         now: Instant,
     ) -> Result<Nat, String> {
-        let shared = Shared::new(Addresses { name_server })
+        let shared = Shared::new(Addresses { name_server }, way.mtu)
             .map_err(|errno| format!("cannot make the epoll descriptor of the link nat: {errno}"))?;
         let settings = Settings {
             mtu: packets::MTU,
@@ -135,11 +158,12 @@ impl Nat {
             offer_incoming: true,
             checksums: false,
             segmentation: 0,
-            in_memory: true,
+            in_memory: way.in_memory,
             tcp: tcp::Settings::default(),
             seed,
         };
         Ok(Nat {
+            way,
             engine: Engine::new(settings, now),
             streams: Streams::new(),
             datagrams: Datagrams::new(),
@@ -152,11 +176,6 @@ impl Nat {
             stepped: false,
             polled: false,
         })
-    }
-
-    /// Gives the program no packet larger than `mtu`; 576 at least.
-    pub fn set_mtu(&mut self, mtu: usize) {
-        self.shared.mtu = mtu;
     }
 
     /// The published ports, each with the address that it is bound to: the port that the kernel chose for 0.
@@ -310,7 +329,8 @@ impl Nat {
 
 impl Link for Nat {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { mtu: self.shared.mtu, checksums: false, segmentation: 0, in_memory: true }
+        let Way { mtu, in_memory } = self.way;
+        Capabilities { mtu, checksums: false, segmentation: 0, in_memory }
     }
 
     fn receive(&mut self, now: Instant, take: &mut dyn FnMut(&[u8])) -> bool {

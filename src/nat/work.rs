@@ -83,7 +83,7 @@ pub(super) struct Shared {
     /// Packets for the program that no engine made.
     outbox: VecDeque<Packet>,
     /// The largest of them.
-    pub(super) mtu: usize,
+    mtu: usize,
     /// Of the last that went in fragments.
     identification: u32,
     /// Where datagrams are received.
@@ -93,13 +93,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(addresses: Addresses) -> Result<Shared> {
+    pub(super) fn new(addresses: Addresses, mtu: usize) -> Result<Shared> {
         Ok(Shared {
             addresses,
             epoll: Epoll::new()?,
             counters: Counters::default(),
             outbox: VecDeque::new(),
-            mtu: packets::MTU,
+            mtu,
             identification: 0,
             scratch: vec![0; packets::MTU].into(),
             queue: VecDeque::new(),

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use tubesock::engine::{Domain, Engine, Kind, Origin, Settings, SocketId, SocketOption};
 use tubesock::error::Error;
 use tubesock::link::Link;
-use tubesock::nat::{self, Nat, Taken};
+use tubesock::nat::{self, Nat, Taken, Way};
 use tubesock::{sys, tcp};
 
 fn at(text: &str) -> SocketAddr {
@@ -22,7 +22,7 @@ struct World {
 impl World {
     fn new() -> World {
         let now = sys::now();
-        let nat = Nat::new(&[], Taken::Refused, [2; 16], now).expect("nothing is published");
+        let nat = Nat::new(&[], Taken::Refused, Way::default(), [2; 16], now).expect("nothing is published");
         let capabilities = nat.capabilities();
         let settings = Settings {
             mtu: capabilities.mtu,

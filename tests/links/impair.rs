@@ -5,6 +5,7 @@ use crate::support::command::{Program, Running};
 use crate::support::http::HttpServer;
 use crate::support::network::Directory;
 use crate::support::stack::Stack;
+use crate::support::stream::{Digest, Stream};
 use crate::world::{THEIRS, World};
 use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
 use pcap_file::pcapng::{Block, PcapNgReader};
@@ -42,6 +43,22 @@ fn rate() {
     // With the headers of so many packets.
     let expected = BYTES as f64 * 8.0 / 20e6 * 1500.0 / 1448.0;
     assert!((0.95..1.2).contains(&(seconds / expected)), "{seconds} s instead of {expected} s");
+}
+
+/// Large packets vanish each way, and nobody is told: TCP finds out at either end of nat.
+#[test]
+fn black_hole_of_each_direction() {
+    let server = HttpServer::start();
+    for direction in ["in", "out"] {
+        let stack = Stack::run().set("impair", &format!("{direction} mtu 1000")).set("mtu", "1500");
+        let url = |path| format!("http://{}:{}{path}", stack.gateway(), server.port());
+        let curl = || Program::new("curl").args(["-sS", "-m", "60"]);
+        let outcome = curl().arg(url("/bytes/100000")).on(&stack).run().success();
+        assert_eq!(outcome.stdout.len(), 100_000, "{direction}");
+        let upload =
+            curl().args(["--upload-file", "-"]).arg(url("/digest")).input(&Stream::of(100_000).bytes());
+        assert_eq!(upload.on(&stack).run().success().text(), Digest::of_stream(100_000), "{direction}");
+    }
 }
 
 /// Answers each datagram with itself.

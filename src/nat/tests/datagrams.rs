@@ -5,7 +5,7 @@ use crate::ip::{self, Protocol, Treatment};
 use crate::link::Packet;
 use crate::nat::addresses::Addresses;
 use crate::nat::datagrams::Datagrams;
-use crate::nat::packets::{Datagram, open};
+use crate::nat::packets::{self, Datagram, open};
 use crate::nat::publish::{Published, Taken};
 use crate::nat::work::{Shared, Source};
 use rustix::fd::AsFd;
@@ -19,7 +19,7 @@ struct Side {
 
 impl Side {
     fn new(name_server: SocketAddr, publish: &[Publish]) -> Side {
-        let shared = Shared::new(Addresses { name_server }).unwrap();
+        let shared = Shared::new(Addresses { name_server }, packets::MTU).unwrap();
         let published = Published::open(publish, Taken::Refused, &shared).unwrap();
         Side { datagrams: Datagrams::new(), published, shared }
     }

@@ -4,7 +4,7 @@ use super::world::World;
 use super::*;
 use crate::engine::{Domain, Kind, StreamState};
 use crate::error::Error;
-use crate::nat::{Nat, Taken};
+use crate::nat::{Nat, Taken, Way};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::thread::JoinHandle;
@@ -119,7 +119,13 @@ fn a_port_that_cannot_be_had_is_named() {
         ("192.0.2.77:0", ["EADDRNOTAVAIL", "192.0.2.77:0"]),
     ] {
         let held = TcpListener::bind(taken);
-        let nat = Nat::new(&[publishing(listen, 80, false)], Taken::Refused, [0; 16], Instant::ZERO);
+        let nat = Nat::new(
+            &[publishing(listen, 80, false)],
+            Taken::Refused,
+            Way::default(),
+            [0; 16],
+            Instant::ZERO,
+        );
         let error = nat.err().expect("an error");
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
         drop(held);

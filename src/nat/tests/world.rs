@@ -3,7 +3,7 @@
 use super::*;
 use crate::engine::{Domain, Engine, Kind, Settings, SocketId, StreamState};
 use crate::link::Link;
-use crate::nat::{self, Nat, Taken};
+use crate::nat::{self, Nat, Taken, Way};
 use crate::tcp;
 
 pub(super) struct World {
@@ -14,7 +14,8 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(name_server: SocketAddr, publish: &[Publish]) -> World {
         let now = crate::sys::now();
-        let nat = Nat::with_name_server(name_server, publish, Taken::Refused, [2; 16], now).unwrap();
+        let nat = Nat::with_name_server(name_server, publish, Taken::Refused, Way::default(), [2; 16], now)
+            .unwrap();
         let capabilities = nat.capabilities();
         let settings = Settings {
             mtu: capabilities.mtu,
