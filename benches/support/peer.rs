@@ -69,7 +69,8 @@ impl Drop for Server {
 /// What a client printed.
 pub(crate) fn figure(mut command: Command) -> f64 {
     let output = command.output().expect("taskset starts");
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let (status, errors) = (output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(status.success(), "{command:?}: {status}: {errors}");
     String::from_utf8_lossy(&output.stdout).trim().parse().expect("the client prints a number")
 }
 
