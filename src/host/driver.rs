@@ -39,7 +39,7 @@ fn turn(host: &'static Host, drain: &mut Option<Drain>) -> bool {
         Ok((events, _)) => &*events,
         Err(_) => &[],
     };
-    let mut inner = host.lock();
+    let mut inner = host.lock_with(None);
     // The engine contains what a single connection may do wrong; this is the last net, before the program's own stack.
     let more = catch_unwind(AssertUnwindSafe(|| {
         handle(&mut inner, events);

@@ -79,18 +79,21 @@ impl Inner {
 
     /// Moves packets and bytes until nothing moves, or others should have their turn, and arms the timer.
     pub fn step(&mut self) {
+        // What comes to the link by itself wakes the driver: it is asked once, and again for what packets of ours bring about.
+        let mut ask = true;
         for _ in 0..ROUNDS {
             let now = sys::now();
             self.engine.advance(now);
             let mut moved = self.retry_stalled(now);
+            let mut sent = false;
             while self.transmit(now) {
-                moved = true;
+                sent = true;
             }
-            for _ in 0..RECEIVED_A_ROUND {
-                if !self.receive(now) {
-                    break;
-                }
-                moved = true;
+            moved |= sent;
+            if ask || sent {
+                let received = (0..RECEIVED_A_ROUND).take_while(|_| self.receive(now)).count();
+                moved |= received > 0;
+                ask = sent || received == RECEIVED_A_ROUND;
             }
             if let Some(addressing) = self.link.addressing() {
                 self.readdress(addressing);

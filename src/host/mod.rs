@@ -90,7 +90,8 @@ impl core::fmt::Debug for Host {
 pub struct Held {
     // Dropped in this order: the lock before the signals come through again.
     guard: MutexGuard<'static, Inner>,
-    _signals: Blocked,
+    /// None in a thread whose signals are blocked for good.
+    _signals: Option<Blocked>,
 }
 
 impl Host {
@@ -124,7 +125,10 @@ impl Host {
 
     /// Takes the lock.
     pub fn lock(&'static self) -> Held {
-        let _signals = Blocked::all();
+        self.lock_with(Some(Blocked::all()))
+    }
+
+    fn lock_with(&'static self, _signals: Option<Blocked>) -> Held {
         // A panic under the lock was caught, logged and marked in `Inner`; the lock itself stays usable.
         let guard = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         Held { guard, _signals }
