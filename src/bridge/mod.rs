@@ -10,7 +10,7 @@
 //!   level-triggered, with the interest that fits: IN while the engine has room, OUT while the near end is full.
 //! * A stream that is connecting holds a filler in the far end's queue, which keeps POLLOUT off the near end. It is
 //!   read when the handshake is done; when the handshake fails the far end is closed with the filler unread, which
-//!   gives the near end POLLERR and POLLHUP: TCP's own sequence.
+//!   gives the near end POLLERR and POLLHUP: TCP's own sequence. A connect(2) that blocks may need none.
 //! * A near end with no far end (never connected, or listening) cannot tell that it was closed, nor can a datagram
 //!   socket's. Those are asked, by binding another socket to their name: EADDRINUSE while they live.
 //! * What the kernel cannot say of a connection that is over (its errno, its address) stays in the table as `Ended`
@@ -234,36 +234,40 @@ impl Bridge {
 
     /// Joins the near end of an idle stream socket, whose connect the engine has begun, to a far end.
     pub fn connecting(&mut self, id: SocketId, near: BorrowedFd<'_>) -> Result<()> {
-        let far = self.meet(id, near)?;
-        let filler = unix::send(near, &self.filler).map_err(Error::from)?;
+        let (far, blocks) = self.meet(id, near)?;
         self.interest.add(&far, id.0, EventFlags::empty())?;
         if let Some(socket) = self.sockets.get_mut(&id) {
-            socket.role = Role::Stream(Stream::connecting(far, filler));
+            socket.role = Role::Stream(Stream::connecting(far));
             self.watched += 1;
         }
         self.bound_queue(id);
-        Ok(())
+        // Who waits in a connect(2) does not poll meanwhile, and a handshake may be over at once.
+        if blocks { Ok(()) } else { self.fill(id, near) }
+    }
+
+    /// Keeps POLLOUT off a near end that is still connecting.
+    pub fn fill(&mut self, id: SocketId, near: BorrowedFd<'_>) -> Result<()> {
+        let Some(Socket { role: Role::Stream(stream), .. }) = self.sockets.get_mut(&id) else {
+            return Ok(());
+        };
+        Ok(stream.fill(near, &self.filler)?)
     }
 
     /// Connects a near end to a listener that lives for this moment only, under a name of 128 random bits, and returns
-    /// the end that came out there. A listener that stood longer could be found in /proc/net/unix, and its backlog
-    /// filled by strangers.
-    fn meet(&mut self, id: SocketId, near: BorrowedFd<'_>) -> Result<Internal> {
+    /// the end that came out there, and whether the near end is a blocking one. A listener that stood longer could be
+    /// found in /proc/net/unix, and its backlog filled by strangers.
+    fn meet(&mut self, id: SocketId, near: BorrowedFd<'_>) -> Result<(Internal, bool)> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let rendezvous = unix::socket(SocketType::STREAM, flags)?;
         let name = Name { token: sys::entropy(), role: NameRole::Rendezvous, id, salt: 0 }.encode();
         unix::bind(&rendezvous, &name)?;
         unix::listen(&rendezvous, 1)?;
-        unix::connect_at_once(near, &name)?;
+        let blocks = unix::connect_at_once(near, &name)?;
         let far = unix::accept(&rendezvous).map_err(Error::from)?;
-        match unix::peer_name(&far, Name::decode) {
-            Some(Name { token, role: NameRole::Near(_, Kind::Stream), id: met, .. })
-                if token == self.token && met == id =>
-            {
-                Ok(internal(far))
-            }
-            _ => Err(Error::ConnectionAborted),
-        }
+        let met = unix::peer_name(&far, Name::decode).ok_or(Error::ConnectionAborted)?;
+        let is_near = matches!(met.role, NameRole::Near(_, Kind::Stream));
+        let is_this = is_near && (met.token, met.id) == (self.token, id);
+        if is_this { Ok((internal(far), blocks)) } else { Err(Error::ConnectionAborted) }
     }
 
     /// What waits for the program between the stack and its near end counts as received (SO_RCVBUF).
@@ -305,7 +309,7 @@ impl Bridge {
             Some(Role::Datagram(_)) => {}
             Some(Role::Idle | Role::Listener(_) | Role::Ended(_)) | None => return,
         }
-        self.run(id, engine, now);
+        self.follow(id, engine, now);
     }
 
     /// Sends what the program sent by the near end of a datagram socket. Whether there was anything.
@@ -316,8 +320,16 @@ impl Bridge {
         }
     }
 
-    /// The engine's socket changed, or the near end's readiness did: moves what can move.
+    /// Moves what can move, for a call: behind what the program wrote before it.
     pub fn run(&mut self, id: SocketId, engine: &mut Engine, now: Instant) {
+        if let Some(Socket { role: Role::Stream(stream), .. }) = self.sockets.get_mut(&id) {
+            stream.look();
+        }
+        self.follow(id, engine, now);
+    }
+
+    /// The engine's socket changed, or the near end's readiness did: moves what can move.
+    pub fn follow(&mut self, id: SocketId, engine: &mut Engine, now: Instant) {
         let Some(socket) = self.sockets.get_mut(&id) else { return };
         match &mut socket.role {
             Role::Stream(stream) => {

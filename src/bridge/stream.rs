@@ -20,7 +20,19 @@ use crate::sys::descriptors::Internal;
 use crate::sys::unix;
 use crate::time::Instant;
 use rustix::event::epoll::EventFlags;
+use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
+
+/// What is known of the far end's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Queue {
+    /// It was emptied; the set tells when there is something again.
+    Empty,
+    /// What is next in it is no urgent byte.
+    Plain,
+    /// Nobody has looked.
+    Unknown,
+}
 
 /// A far end and what is known of its near end.
 #[derive(Debug)]
@@ -32,6 +44,7 @@ pub struct Stream {
     /// A connect call has reported the success.
     pub announced: bool,
     registered: Option<EventFlags>,
+    queue: Queue,
     /// The near end is full.
     full: bool,
     /// The program reads no more: what arrives is thrown away.
@@ -56,9 +69,17 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Of a near end that is connecting, with `filler` bytes in the far end's queue.
-    pub fn connecting(far: Internal, filler: usize) -> Stream {
-        Stream { filler, connecting: true, announced: false, ..Stream::accepted(far) }
+    /// Of a near end that is connecting.
+    pub fn connecting(far: Internal) -> Stream {
+        Stream { connecting: true, announced: false, ..Stream::accepted(far) }
+    }
+
+    /// Puts a filler into the far end's queue, by the near end, unless there is something.
+    pub fn fill(&mut self, near: BorrowedFd<'_>, filler: &[u8]) -> Result<(), Errno> {
+        if self.is_connecting() && !unix::holds_bytes(&self.far) {
+            self.filler = unix::send(near, filler)?;
+        }
+        Ok(())
     }
 
     /// Of a connection that is established.
@@ -70,6 +91,7 @@ impl Stream {
             connecting: false,
             announced: true,
             registered: Some(EventFlags::empty()),
+            queue: Queue::Unknown,
             full: false,
             discards: false,
             input_over: false,
@@ -124,6 +146,10 @@ impl Stream {
         if flags.contains(EventFlags::OUT) {
             self.full = false;
         }
+        if flags.contains(EventFlags::IN) {
+            // No PRI: an urgent byte that is written from now on has this before it.
+            self.queue = if flags.contains(EventFlags::PRI) { Queue::Unknown } else { Queue::Plain };
+        }
         if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
             self.hang_up(interest);
         }
@@ -133,10 +159,16 @@ impl Stream {
     /// unread is asked here, for the next receive, which would say so too, may have to wait until the engine has room.
     fn hang_up(&mut self, interest: &Interest) {
         self.hung_up = true;
+        self.queue = Queue::Unknown;
         self.unread |= unix::take_error(&self.far) == Some(Errno::CONNRESET);
         if self.registered.take().is_some() {
             interest.remove(&self.far);
         }
+    }
+
+    /// Looks for what the set has not told yet.
+    pub fn look(&mut self) {
+        self.queue = Queue::Unknown;
     }
 
     /// The program ends: as if it had closed the near end now.
@@ -205,15 +237,26 @@ impl Stream {
     }
 
     fn feed_engine(&mut self, id: SocketId, engine: &mut Engine, now: Instant) {
-        if self.input_over {
+        if self.input_over || self.queue == Queue::Empty {
             return;
         }
         let (mut over, mut unread, mut mark) = (false, false, true);
         while mark && !over {
             mark = false;
             engine.write_with(id, &mut |space| {
-                mark = unix::is_at_mark(&self.far);
-                match if mark { Err(Errno::INTR) } else { unix::receive(&self.far, space) } {
+                mark = self.queue == Queue::Unknown && unix::is_at_mark(&self.far);
+                if mark {
+                    return 0;
+                }
+                let taken = unix::receive(&self.far, space);
+                self.queue = match taken {
+                    // Nothing tells any more that there is an end behind what was taken.
+                    _ if self.hung_up => Queue::Unknown,
+                    Ok(taken) if taken > 0 && taken < space.len() => Queue::Empty,
+                    Err(Errno::AGAIN) => Queue::Empty,
+                    _ => Queue::Unknown,
+                };
+                match taken {
                     Ok(0) => {
                         over = true;
                         0
@@ -310,7 +353,7 @@ impl Stream {
         let Some(registered) = self.registered else { return };
         let mut wanted = EventFlags::empty();
         if !self.connecting && !self.input_over && engine.room(id) > 0 {
-            wanted |= EventFlags::IN;
+            wanted |= EventFlags::IN | EventFlags::PRI;
         }
         if self.full {
             wanted |= EventFlags::OUT;

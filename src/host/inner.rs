@@ -99,7 +99,7 @@ impl Inner {
                 self.readdress(addressing);
             }
             while let Some(id) = self.engine.changed() {
-                self.bridge.run(id, &mut self.engine, now);
+                self.bridge.follow(id, &mut self.engine, now);
                 moved = true;
             }
             if !moved {

@@ -116,14 +116,17 @@ impl Inner {
             }
         }
         self.engine.connect(id, to, sys::now())?;
-        if let Err(error) = self.bridge.connecting(id, near) {
+        let begun = self.bridge.connecting(id, near).and_then(|()| {
+            self.step();
+            self.bridge.follow(id, &mut self.engine, sys::now());
+            self.bridge.fill(id, near)
+        });
+        if let Err(error) = begun {
             // Out of descriptors, most likely. The near end may be connected already: the program has to begin anew.
             self.engine.abort(id, sys::now());
             self.bridge.end(id, &mut self.engine, sys::now());
             return Err(error);
         }
-        self.step();
-        self.bridge.run(id, &mut self.engine, sys::now());
         Ok(Connect::Pending)
     }
 

@@ -150,16 +150,18 @@ pub fn connect_path(path: &Path) -> Result<Owned, Errno> {
     Ok(socket.into())
 }
 
-/// Connects to an abstract name without ever waiting, also when the socket is a blocking one.
-pub fn connect_at_once(fd: impl AsFd, name: &[u8]) -> Result<()> {
+/// Connects to an abstract name without ever waiting, also when the socket is a blocking one: whether it is.
+pub fn connect_at_once(fd: impl AsFd, name: &[u8]) -> Result<bool> {
     let flags = rustix::fs::fcntl_getfl(&fd)?;
     if flags.contains(OFlags::NONBLOCK) {
-        return Ok(connect(fd, name)?);
+        connect(fd, name)?;
+        return Ok(false);
     }
     rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
     let connected = connect(&fd, name);
     rustix::fs::fcntl_setfl(&fd, flags)?;
-    Ok(connected?)
+    connected?;
+    Ok(true)
 }
 
 /// Listens.
@@ -297,6 +299,11 @@ fn polled(fd: impl AsFd, wanted: PollFlags) -> PollFlags {
     let mut fds = [PollFd::new(&fd, wanted)];
     let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
     fds[0].revents()
+}
+
+/// Whether there is something to read (FIONREAD).
+pub fn holds_bytes(fd: impl AsFd) -> bool {
+    rustix::io::ioctl_fionread(fd).is_ok_and(|bytes| bytes > 0)
 }
 
 /// Whether the other end has something of ours that it has not read (SIOCOUTQ).
