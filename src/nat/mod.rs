@@ -214,7 +214,7 @@ impl Nat {
 
     /// Gives a turn to whatever has work. Whether there was any.
     fn round(&mut self, now: Instant) -> bool {
-        self.take_changes(now);
+        let offered = self.take_changes(now);
         self.take_events();
         let queued = self.shared.queued();
         for _ in 0..queued {
@@ -236,7 +236,7 @@ impl Nat {
             }
         }
         self.budget = PACKETS_A_ROUND;
-        queued > 0
+        offered || queued > 0
     }
 
     /// Sends on to the program what waits at a published port.
@@ -245,16 +245,19 @@ impl Nat {
         published.lead(port, streams, engine, shared, now);
     }
 
-    /// What happened at the engine.
-    fn take_changes(&mut self, now: Instant) {
+    /// What happened at the engine. Whether there was an offer, which may be answered by now.
+    fn take_changes(&mut self, now: Instant) -> bool {
+        let mut offered = false;
         while let Some(offer) = self.engine.incoming() {
             self.streams.dial(offer, &mut self.engine, &mut self.shared, now);
+            offered = true;
         }
         while let Some(id) = self.engine.changed() {
             if let Some(index) = self.streams.changed(id) {
                 self.shared.queue(Source::Stream(index));
             }
         }
+        offered
     }
 
     /// What happened at the kernel's sockets.

@@ -60,6 +60,8 @@ struct Flow {
     readable: bool,
     /// The kernel may take something.
     writable: bool,
+    /// An event tells when it takes something again.
+    watches_room: bool,
     /// The kernel reported FIN, RST or an error: reading must go on until it shows.
     hung_up: bool,
     /// The peer's FIN was passed to the program.
@@ -116,16 +118,31 @@ impl Streams {
             Err(Unreachable::Port) => Refusal::Reset,
             Err(Unreachable::Network) => Refusal::NetworkUnreachable,
             Ok(_) if !self.has_room_for(0) => Refusal::Reset,
-            Ok(target) => match net::connect(target).and_then(|socket| {
-                let flow = Flow { dialling: Some(target), ..Flow::new(socket, offer.id) };
-                self.insert(flow, shared)
-            }) {
-                Ok(()) => return,
+            Ok(target) => match self.connect(offer.id, target, shared) {
+                Ok(connected) => {
+                    if connected {
+                        shared.counters.connections += 1;
+                        engine.admit(offer.id, now);
+                    }
+                    return;
+                }
                 Err(errno) => refusal(errno, offer.to),
             },
         };
         shared.counters.refused += 1;
         engine.refuse(offer.id, refusal, now);
+    }
+
+    /// Makes a flow to `target`. Whether it is connected already, as what the machine's own server accepts is.
+    fn connect(&mut self, id: SocketId, target: SocketAddr, shared: &Shared) -> Result<bool> {
+        let flow = Flow::new(net::connect(target)?, id);
+        let connected = net::connected(&flow.socket, target).transpose()?.is_some();
+        let flow = match connected {
+            true => Flow { writable: true, watches_room: false, ..flow },
+            false => Flow { dialling: Some(target), ..flow },
+        };
+        self.insert(flow, shared)?;
+        Ok(connected)
     }
 
     /// The world connected to a published port: on to the program. Whether it is on its way.
@@ -163,7 +180,11 @@ impl Streams {
 
     fn insert(&mut self, flow: Flow, shared: &Shared) -> Result<()> {
         let entry = self.flows.vacant_entry();
-        shared.watch(&flow.socket, Source::Stream(entry.key()))?;
+        let source = Source::Stream(entry.key());
+        match flow.watches_room {
+            true => shared.watch(&flow.socket, source)?,
+            false => shared.watch_input(&flow.socket, source)?,
+        }
         self.by_id.insert(flow.id, entry.key());
         entry.insert(flow);
         Ok(())
@@ -200,6 +221,9 @@ impl Streams {
         let fate = flow.turn(engine, shared, now);
         match fate {
             Fate::Stays => {
+                if !flow.writable && !std::mem::replace(&mut flow.watches_room, true) {
+                    shared.watch_room(&flow.socket, Source::Stream(index));
+                }
                 if let (false, Some(until)) = (was_reset, flow.reset) {
                     self.waiting.push_back((until, flow.id));
                 }
@@ -259,6 +283,7 @@ impl Flow {
             arriving: None,
             readable: false,
             writable: false,
+            watches_room: true,
             hung_up: false,
             inward_over: false,
             outward_over: false,

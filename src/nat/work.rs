@@ -1,8 +1,8 @@
 //! What the parts of `nat` share: which kernel sockets have work, the packets that wait for the program, and the
 //! counters.
 //!
-//! Kernel sockets are watched edge-triggered, once, with an index in the event: nothing is searched, and interest
-//! is never changed (a back-pressured flow would pay two epoll_ctl(2) for each of its turns). An event is a hint
+//! Kernel sockets are watched edge-triggered, with an index in the event: nothing is searched, and interest is changed
+//! once at the most (a back-pressured flow would pay two epoll_ctl(2) for each of its turns). An event is a hint
 //! that the socket's part remembers; the system call that follows tells the truth. So an event for a socket that
 //! has gone, or whose index has a new owner, does no harm.
 #![forbid(unsafe_code)]
@@ -109,6 +109,16 @@ impl Shared {
 
     pub(super) fn watch(&self, socket: &Internal, source: Source) -> Result<()> {
         self.epoll.watch(socket, source.key())
+    }
+
+    /// Watches a connected socket, which has room: that is no news, and would wake the driver beside the call that made it.
+    pub(super) fn watch_input(&self, socket: &Internal, source: Source) -> Result<()> {
+        self.epoll.watch_input(socket, source.key())
+    }
+
+    /// It has no room any more.
+    pub(super) fn watch_room(&self, socket: &Internal, source: Source) {
+        self.epoll.watch_room(socket, source.key()).expect("a socket is watched while it lives");
     }
 
     /// Fetches what became ready: the number of events.

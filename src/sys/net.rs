@@ -29,6 +29,9 @@ pub const EVENTS: usize = 128;
 /// An epoll descriptor that reports edges: what became ready since it was last asked.
 pub struct Epoll(Internal);
 
+/// Edge-triggered.
+const FOR_INPUT: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
+
 impl Epoll {
     /// epoll_create1(2)
     pub fn new() -> Result<Epoll> {
@@ -37,8 +40,17 @@ impl Epoll {
 
     /// Watches a socket until it is closed. `key` comes back with its events.
     pub fn watch(&self, socket: &Internal, key: u64) -> Result<()> {
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        epoll::add(&self.0, socket, epoll::EventData::new_u64(key), flags)
+        epoll::add(&self.0, socket, epoll::EventData::new_u64(key), FOR_INPUT | EventFlags::OUT)
+    }
+
+    /// Watches it for what comes in only: a socket with room is an event for `watch`.
+    pub fn watch_input(&self, socket: &Internal, key: u64) -> Result<()> {
+        epoll::add(&self.0, socket, epoll::EventData::new_u64(key), FOR_INPUT)
+    }
+
+    /// From now on for room too, of which there may be some by now.
+    pub fn watch_room(&self, socket: &Internal, key: u64) -> Result<()> {
+        epoll::modify(&self.0, socket, epoll::EventData::new_u64(key), FOR_INPUT | EventFlags::OUT)
     }
 
     /// Replaces `events` by what is ready, each with its key, without waiting.
