@@ -60,19 +60,26 @@ pub trait Frames: Send {
     fn busy(&self) -> bool {
         false
     }
+
+    /// Whether there will be no more frames.
+    fn has_ended(&self) -> bool {
+        false
+    }
 }
 
 /// A station on a network of frames.
 pub struct Ethernet<F> {
     frames: F,
     station: Station,
+    /// The network has gone for good, and that is known.
+    over: bool,
 }
 
 impl<F: Frames> Ethernet<F> {
     /// Puts `station` on the network.
     pub fn new(frames: F, mut station: Station) -> Ethernet<F> {
         station.verifies = !frames.offloads();
-        Ethernet { frames, station }
+        Ethernet { frames, station, over: false }
     }
 
     /// Sends what the station has to say for itself.
@@ -96,7 +103,7 @@ impl<F: Frames> Link for Ethernet<F> {
     }
 
     fn receive(&mut self, now: Instant, take: &mut dyn FnMut(&[u8])) -> bool {
-        let Ethernet { frames, station } = self;
+        let Ethernet { frames, station, .. } = self;
         let received = frames.receive(&mut |frame| station.receive(frame, now, take));
         self.flush(now);
         if let Some(packet) = self.station.packet() {
@@ -122,10 +129,13 @@ impl<F: Frames> Link for Ethernet<F> {
     }
 
     fn busy(&self) -> bool {
-        self.frames.busy() || self.station.waits()
+        !self.over && (self.frames.busy() || self.station.waits())
     }
 
     fn addressing(&mut self) -> Option<Addressing> {
+        if self.frames.has_ended() {
+            return (!core::mem::replace(&mut self.over, true)).then(Addressing::default);
+        }
         self.station.changed()
     }
 }

@@ -65,11 +65,6 @@ impl Stream {
         Ok(Stream { socket, set, mtu, room, taken: 0, came: 0, waiting, gone: false })
     }
 
-    /// Whether there will be no more frames.
-    pub(super) fn has_ended(&self) -> bool {
-        self.gone
-    }
-
     fn end(&mut self, why: &str) {
         if !core::mem::replace(&mut self.gone, true) {
             tracing::error!("the link stream ends here: {why}");
@@ -183,6 +178,10 @@ impl Frames for Stream {
 
     fn busy(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.gone
     }
 }
 

@@ -95,6 +95,10 @@ impl Frames for Tap {
     fn wake(&self) -> BorrowedFd<'_> {
         self.device.as_fd()
     }
+
+    fn has_ended(&self) -> bool {
+        self.gone
+    }
 }
 
 /// The frame in what the device gave, behind its header; None for an IP packet with a wrong checksum that nobody vouches for.

@@ -258,6 +258,39 @@ fn hosts_on_one_switch() {
     assert!(refused.stderr.contains("cannot connect (ENOENT): nothing listens there"), "{refused}");
 }
 
+/// Says what connects to the neighbour of the address that it is given end with, until that is the one awaited.
+const CONNECTS: &str = "import errno, socket, sys
+print('ready', flush=True)
+while True:
+    s = socket.socket()
+    s.settimeout(0.2)
+    name = errno.errorcode.get(s.connect_ex((sys.argv[1], 9)))
+    s.close()
+    if name == 'ENETUNREACH':
+        print(name, flush=True)
+        break";
+
+/// There is no network any more then, and the program is told so at once.
+#[test]
+fn a_network_that_has_gone_for_good() {
+    let directory = Directory::new();
+    let switch = switch(&directory);
+    let connects = || Program::new(PYTHON).args(["-c", CONNECTS, "10.9.0.2"]);
+    let program = connects().on(&on_switch(&directory.file("switch"), 1)).spawn();
+    program.line_with("ready");
+    switch.interrupt().success();
+    program.line_with("ENETUNREACH");
+    for device in ["tap", "tun"] {
+        let world = World { namespace: Namespace::new(), directory: Directory::new() };
+        world.namespace.ip(&format!("tuntap add dev {device} mode {device}"));
+        let stack = Stack::run().set("link", &format!("{device}:{device}")).set("address", "10.9.0.1/24");
+        let program = world.ours(connects(), &stack);
+        program.line_with("ready");
+        world.namespace.ip(&format!("link delete {device}"));
+        program.line_with("ENETUNREACH");
+    }
+}
+
 /// Asks until the answer has `part`.
 fn await_answer(ask: impl Fn() -> String, part: &str) {
     let until = Instant::now() + Duration::from_secs(40);

@@ -12,6 +12,7 @@ pub(crate) mod attach;
 pub mod offload;
 
 use super::{Capabilities, Link, Outgoing};
+use crate::addressing::Addressing;
 use crate::sys::tun::{Device, Kind};
 use crate::time::Instant;
 use offload::{Copied, PACKET_MAX, SEGMENTATION};
@@ -27,6 +28,8 @@ pub struct Tun {
     buffer: Vec<u8>,
     counters: Counters,
     gone: bool,
+    /// Its end is known.
+    over: bool,
 }
 
 /// What a device did with packets.
@@ -66,6 +69,7 @@ impl Tun {
             buffer,
             counters: Counters::default(),
             gone: false,
+            over: false,
         })
     }
 
@@ -149,6 +153,10 @@ impl Link for Tun {
 
     fn wake(&self) -> Option<BorrowedFd<'_>> {
         Some(self.device.as_fd())
+    }
+
+    fn addressing(&mut self) -> Option<Addressing> {
+        (self.gone && !core::mem::replace(&mut self.over, true)).then(Addressing::default)
     }
 }
 
