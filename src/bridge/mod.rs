@@ -333,7 +333,8 @@ impl Bridge {
         let Some(socket) = self.sockets.get_mut(&id) else { return };
         match &mut socket.role {
             Role::Stream(stream) => {
-                stream.run(id, engine, &self.interest, &mut self.filler, now);
+                let abortive = socket.options.linger == Some(0);
+                stream.run(id, engine, &self.interest, abortive, &mut self.filler, now);
                 if stream.over() {
                     self.finish(id, engine, now);
                 }

@@ -178,12 +178,13 @@ impl Stream {
         self.hang_up(interest);
     }
 
-    /// Moves what can move.
+    /// Moves what can move. `abortive`: a close throws away what was not sent (SO_LINGER with a time of 0).
     pub fn run(
         &mut self,
         id: SocketId,
         engine: &mut Engine,
         interest: &Interest,
+        abortive: bool,
         scratch: &mut [u8],
         now: Instant,
     ) {
@@ -196,8 +197,8 @@ impl Stream {
                 self.established(scratch);
                 self.feed_engine(id, engine, now);
                 self.feed_near(id, engine);
-                let unread = self.unread || self.is_closed() && engine.readable(id) > 0;
-                self.over |= self.hung_up && (self.input_over || unread);
+                let reset = self.unread || self.is_closed() && (engine.readable(id) > 0 || abortive);
+                self.over |= self.hung_up && (self.input_over || reset);
             }
             Some(StreamState::Ended) | None => {
                 if !self.ended {

@@ -274,6 +274,18 @@ static void peer_reads_later(void)
     fact("peer", "%s", in_order ? "end" : "not in order");
 }
 
+/* What sending ends with when the peer has gone. */
+static const char *refusal(int fd)
+{
+    ssize_t sent = 0;
+
+    for (int i = 0; i < PATIENCE_MS && (sent >= 0 || errno == EAGAIN); i++) {
+        sent = send(fd, "x", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        poll(NULL, 0, 1);
+    }
+    return outcome(sent);
+}
+
 static void at_once(void)
 {
     int ends[2];
@@ -291,6 +303,11 @@ static void at_once(void)
     close_slowly("close when full", ends[0], 0, 500);
     await(ends[1], POLLHUP);
     fact("peer gets a reset", "%d", strstr(drained(ends[1]), "ECONNRESET") != NULL);
+    connection(AF_INET, ends);
+    fill(ends[0]);
+    linger(ends[0], 0);
+    close_slowly("close when nothing is read", ends[0], 0, 500);
+    fact("peer, which goes on not reading", "%s", refusal(ends[1]));
 }
 
 const struct parity_case cases[] = {
