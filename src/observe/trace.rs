@@ -13,7 +13,10 @@
 //! The time is CLOCK_MONOTONIC, one clock for all processes of a machine, and for a call it is the time at which the
 //! program made it. A call's line is written when its result is known, so lines are not in the order of their times.
 //! A packet is as `observe::packet` shows it. Every line is one write(2) to a file opened with O_APPEND: several
-//! processes can share the file. Calls, without packets, may go to a capture as well (`start_comments`). When a line cannot be written the trace of this process ends, and the log says so.
+//! processes can share the file. Calls, without packets, may go to a capture as well (`start_comments`). When a line cannot
+//! be written the trace of this process ends, and the log says so.
+//!
+//! Programs may call send(2) and close(2) in a signal handler, so a line is put together on the stack, never on the heap.
 
 use super::event::{self, What};
 use super::rung;
@@ -29,7 +32,13 @@ use std::sync::OnceLock;
 
 static ENABLED: AtomicBool = AtomicBool::new(false);
 static OUT: OnceLock<Out> = OnceLock::new();
-static COMMENTS: OnceLock<fn(&str)> = OnceLock::new();
+static COMMENTS: OnceLock<Comments> = OnceLock::new();
+
+/// What is told of calls, and the program's name.
+struct Comments {
+    tell: fn(&str),
+    program: String,
+}
 
 /// Where the trace goes.
 enum Out {
@@ -49,8 +58,8 @@ pub fn wants_calls() -> bool {
 }
 
 /// From now on tells `comment` of each call, with the program's name and the process's number. Once; later calls do nothing.
-pub fn start_comments(comment: fn(&str)) {
-    COMMENTS.get_or_init(|| comment);
+pub fn start_comments(tell: fn(&str)) {
+    COMMENTS.get_or_init(|| Comments { tell, program: sys::program_name() });
 }
 
 /// Opens the file (append), or standard error. Once; later calls do nothing.
@@ -87,8 +96,8 @@ pub fn call(now: Instant, name: &str, fd: i32, detail: fmt::Arguments<'_>) {
     if enabled() {
         write(now, format_args!("call {fd} {name}{detail}"));
     }
-    if let Some(comment) = COMMENTS.get() {
-        comment(&format!("{}[{}]: {name}{detail}", sys::program_name(), sys::process_id()));
+    if let Some(Comments { tell, program }) = COMMENTS.get() {
+        tell(Line::of(format_args!("{program}[{}]: {name}{detail}", sys::process_id())).text());
     }
 }
 
@@ -100,11 +109,11 @@ pub fn packet(now: Instant, outgoing: bool, packet: &[u8]) {
 fn write(now: Instant, what: fmt::Arguments<'_>) {
     match OUT.get() {
         Some(Out::Lines(file)) => {
-            if let Err(errno) = file.append(line(now, what).as_bytes()) {
+            if let Err(errno) = file.append(line(now, what).text().as_bytes()) {
                 end(errno);
             }
         }
-        Some(Out::Ladder(out, since)) => append(out, &drawn(*since, &line(now, what))),
+        Some(Out::Ladder(out, since)) => append(out, &drawn(*since, line(now, what).text())),
         None => {}
     }
 }
@@ -133,13 +142,54 @@ fn append(out: &Appender, text: &str) {
     }
 }
 
-fn line(now: Instant, what: fmt::Arguments<'_>) -> String {
-    let mut line = format!("{} {} {what}", now.micros(), sys::process_id());
-    if line.contains('\n') {
-        line = line.replace('\n', "\\n");
-    }
-    line.push('\n');
+fn line(now: Instant, what: fmt::Arguments<'_>) -> Line {
+    let mut line = Line::of(format_args!("{} {} {what}", now.micros(), sys::process_id()));
+    line.end();
     line
+}
+
+/// One line, cut where there is no more room.
+struct Line {
+    bytes: [u8; Line::MAX],
+    length: usize,
+}
+
+impl Line {
+    const MAX: usize = 1024;
+
+    fn of(text: fmt::Arguments<'_>) -> Line {
+        let mut line = Line { bytes: [0; Line::MAX], length: 0 };
+        // Fails when it is cut.
+        let _ = fmt::Write::write_fmt(&mut line, text);
+        line
+    }
+
+    fn text(&self) -> &str {
+        str::from_utf8(&self.bytes[..self.length]).expect("characters were written whole")
+    }
+
+    /// There is always room for it.
+    fn end(&mut self) {
+        self.bytes[self.length] = b'\n';
+        self.length += 1;
+    }
+
+    fn push(&mut self, text: &str) -> fmt::Result {
+        // A byte is left for the end.
+        let room = self.bytes[self.length..Line::MAX - 1].get_mut(..text.len()).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.length += text.len();
+        Ok(())
+    }
+}
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| match c {
+            '\n' => self.push("\\n"),
+            c => self.push(c.encode_utf8(&mut [0; 4])),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -151,8 +201,17 @@ mod tests {
         let pid = sys::process_id();
         let now = Instant::from_micros(42);
         assert_eq!(
-            line(now, format_args!("call 5 send(5, \"a\nb\") = 3")),
+            line(now, format_args!("call 5 send(5, \"a\nb\") = 3")).text(),
             format!("42 {pid} call 5 send(5, \"a\\nb\") = 3\n")
+        );
+    }
+
+    #[test]
+    fn a_long_line_is_cut() {
+        let text = "\u{e9}".repeat(Line::MAX);
+        let long = line(Instant::from_micros(42), format_args!("{text}"));
+        assert!(
+            (Line::MAX - 2..=Line::MAX).contains(&long.text().len()) && long.text().ends_with("\u{e9}\n")
         );
     }
 
