@@ -207,7 +207,8 @@ impl Config {
         if trace.is_some() && trace == self.capture.as_ref().and_then(Capture::file) {
             return Err("--trace and --capture cannot share a file: give each its own".into());
         }
-        if self.capture_calls && self.capture.is_none() {
+        // Within another 'tubesock run' it is that one's, which has the capture.
+        if self.capture_calls && self.capture.is_none() && self.host.is_none() {
             return Err("--capture-calls: there is no capture to put calls into; give --capture FILE".into());
         }
         if self.mtu.is_some_and(|mtu| mtu < MTU_V6) && self.address.iter().any(|own| own.address.is_ipv6()) {

@@ -62,7 +62,10 @@ fn identity(file: &Stat) -> (u64, u64) {
 
 /// Held while the result lives. No file is left behind by it.
 fn lock_directory_of(path: &Path) -> Result<Owned, Errno> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
+    let directory = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        parent => parent.unwrap_or(Path::new("/")),
+    };
     let directory = open(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     flock(&directory, FlockOperation::LockExclusive)?;
     Ok(directory.into())

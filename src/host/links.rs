@@ -45,7 +45,7 @@ pub(super) fn open(config: &Config, serves: &Serves<'_>, now: Instant) -> Result
     if mtu > most {
         return Err(format!("--mtu {mtu}: the link {} carries {most}; give no more than that", config.link));
     }
-    if addressing.addresses.iter().all(|own| is_link_local(own.address)) {
+    if config.address.is_empty() && addressing.addresses.iter().all(|own| is_link_local(own.address)) {
         await_address(&mut *link, &mut addressing, serves).ok_or_else(|| {
             let link = &config.link;
             format!(

@@ -117,6 +117,17 @@ fn calls_without_packets() {
     assert_eq!((lines.len(), of("]: socket("), of("]: close(")), (200, 100, 100), "{lines:#?}");
 }
 
+/// A `tubesock run` of the program's own has no capture, and need not.
+#[test]
+fn calls_of_a_run_within() {
+    let directory = Directory::new();
+    let stack = Stack::run().capture(&directory.file("calls.pcapng")).set("capture-calls", "");
+    let within = Program::new(env!("CARGO_BIN_EXE_tubesock")).args(["run", "--", "echo", "ran"]);
+    let outcome = within.on(&stack).run().success();
+    assert_eq!(outcome.text(), "ran\n");
+    assert!(outcome.stderr.contains("within another 'tubesock run'"), "{outcome}");
+}
+
 /// A reader that goes ends the capture, and nothing else: in process too, where SIGPIPE would end the program.
 #[test]
 fn to_a_pipe_whose_reader_goes() {

@@ -33,7 +33,8 @@ pub(crate) fn serve(settings: &SettingFlags, path: &Path) -> Result<ExitCode, Fa
             "--strict and --bypass are for one program; give them to a 'tubesock run' with a host of its own";
         return Err(setting(message.into()));
     }
-    if config.capture_calls {
+    // Within a 'tubesock run' it is that one's.
+    if config.capture_calls && config.host.is_none() {
         let message =
             "--capture-calls: programs tell of their calls; give it to each 'tubesock run --host' that is to";
         return Err(setting(message.into()));

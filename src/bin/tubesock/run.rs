@@ -20,7 +20,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
-use tubesock::config::{Capture, Config};
+use tubesock::config::{Capture, Config, HostAddress};
 use tubesock::host;
 use tubesock::observe::trace;
 use tubesock::sys::signals::{self, Awaited};
@@ -72,6 +72,11 @@ fn serve(
     let limits = descriptors::claim_process();
     // The network may be long in coming, and there is nothing to be put in order if it does not.
     let host = awaited.let_ends_through(|| host::serve(&config)).map_err(not_served)?;
+    if let Some(HostAddress::Tree(_)) = config.host {
+        tracing::warn!(
+            "this is within another 'tubesock run', and leaves its network: the link of this one is the machine's"
+        );
+    }
     guardian.leave_group()?;
     let Config { log, trace, bypass, capture_calls, .. } = config;
     let trace = trace::continued(trace);
