@@ -21,8 +21,9 @@
 //!
 //! Fragments come from a program whose MTU is less than that of this link, and go to it.
 //!
-//! Limits: echo elsewhere is prohibited where the administrator does not let ordinary users send it (`echo`). IP options' meaning, multicast and broadcast are not carried: what the program sends to everybody or to a group reaches its
-//! own sockets only. The kernel cuts datagrams that are too large for the path, whatever the program said of DF. TTL and TOS
+//! Limits: echo elsewhere is prohibited where the administrator does not let ordinary users send it (`echo`). IP options'
+//! meaning, urgent data, multicast and broadcast are not carried: what the program sends to everybody or to a group reaches
+//! its own sockets only. The kernel cuts datagrams that are too large for the path, whatever the program said of DF. TTL and TOS
 //! of connections end here, those of datagrams are passed on. One name server, read when the link is made.
 #![forbid(unsafe_code)]
 

@@ -259,12 +259,12 @@ impl Streams {
         }
     }
 
-    /// Whether some flow holds data or a FIN of the program that the kernel has not taken.
     /// Changes whenever a kernel socket takes something.
     pub(super) fn progress(&self) -> u64 {
         self.flows.iter().map(|(_, flow)| flow.taken).sum()
     }
 
+    /// Whether some flow holds data or a FIN of the program that the kernel has not taken.
     pub(super) fn busy(&self, engine: &Engine) -> bool {
         self.flows.iter().any(|(_, flow)| {
             flow.dialling.is_none()
