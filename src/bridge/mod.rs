@@ -152,6 +152,8 @@ pub struct Bridge {
     lingering: Vec<Role>,
     /// Listeners with a connection that the near end's backlog did not take.
     stalled: Vec<SocketId>,
+    /// Streams that end with a reset, once the engine has sent what it can of what the program wrote before.
+    resetting: Vec<SocketId>,
     /// Who waits for the end of a connection that was closed.
     waiters: HashMap<SocketId, Vec<Owned>>,
     probes: Probes,
@@ -176,6 +178,7 @@ impl Bridge {
             ending: false,
             lingering: Vec::new(),
             stalled: Vec::new(),
+            resetting: Vec::new(),
             waiters: HashMap::new(),
             probes: Probes::default(),
         })
@@ -335,7 +338,13 @@ impl Bridge {
             Role::Stream(stream) => {
                 let abortive = socket.options.linger == Some(0);
                 stream.run(id, engine, &self.interest, abortive, &mut self.filler, now);
-                if stream.over() {
+                if !stream.over() {
+                    return;
+                }
+                let resets = stream.reset_on_close() || stream.is_closed() && abortive;
+                if resets && !self.resetting.contains(&id) {
+                    self.resetting.push(id);
+                } else {
                     self.finish(id, engine, now);
                 }
             }
@@ -345,6 +354,15 @@ impl Bridge {
             Role::Listener(_) => self.accept(id, engine, now),
             Role::Idle | Role::Ended(_) => {}
         }
+    }
+
+    /// Resets what was to be reset when the engine had sent what it can. Whether there was anything.
+    pub fn reset_the_rest(&mut self, engine: &mut Engine, now: Instant) -> bool {
+        let resetting = std::mem::take(&mut self.resetting);
+        for &id in &resetting {
+            self.finish(id, engine, now);
+        }
+        !resetting.is_empty()
     }
 
     /// The far end of a stream that is over is closed, and what is known of its end is kept.

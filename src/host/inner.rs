@@ -102,7 +102,7 @@ impl Inner {
                 self.bridge.follow(id, &mut self.engine, now);
                 moved = true;
             }
-            if !moved {
+            if !moved && !self.bridge.reset_the_rest(&mut self.engine, now) {
                 self.bridge.release_waiters(&self.engine);
                 self.arm();
                 return;
