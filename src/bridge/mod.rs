@@ -18,6 +18,7 @@
 //!   when they do (an accepted near end has no name of its own to ask for), so the last `ENDED_KEPT` are kept.
 
 pub mod datagram;
+mod interest;
 pub mod listener;
 pub mod name;
 pub mod options;
@@ -32,12 +33,13 @@ use crate::sys::{self, unix};
 use crate::time::Instant;
 use core::time::Duration;
 use datagram::{Datagram, LARGEST};
+pub use interest::Interest;
 use listener::Listener;
 use name::{Encoded, Identity, Name, Role as NameRole, Token};
 use options::Options;
 use probes::Probes;
-use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::event::epoll::EventFlags;
+use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, SocketType};
 use std::collections::{HashMap, VecDeque};
@@ -103,32 +105,6 @@ pub struct Ended {
     pub local: Option<SocketAddr>,
 }
 
-/// The epoll set of the far ends.
-#[derive(Debug)]
-pub struct Interest(Internal);
-
-impl Interest {
-    /// The descriptor to wait on.
-    pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-
-    /// Adds a descriptor under a key.
-    pub fn add(&self, fd: impl AsFd, key: u64, flags: EventFlags) -> Result<()> {
-        Ok(epoll::add(&self.0, fd, EventData::new_u64(key), flags)?)
-    }
-
-    fn change(&self, fd: impl AsFd, id: SocketId, flags: EventFlags) {
-        epoll::modify(&self.0, fd, EventData::new_u64(id.0), flags)
-            .expect("a far end is registered while it lives");
-    }
-
-    fn remove(&self, fd: impl AsFd) {
-        // Only ever after `add`, and closing would remove it as well.
-        let _ = epoll::delete(&self.0, fd);
-    }
-}
-
 /// All sockets of a host.
 #[derive(Debug)]
 pub struct Bridge {
@@ -169,7 +145,7 @@ impl Bridge {
             token,
             salts: RandomState::new(),
             users: Vec::new(),
-            interest: Interest(internal(epoll::create(epoll::CreateFlags::CLOEXEC)?)),
+            interest: Interest::new()?,
             sockets: HashMap::new(),
             watched: 0,
             ended: VecDeque::new(),
@@ -336,13 +312,12 @@ impl Bridge {
         let Some(socket) = self.sockets.get_mut(&id) else { return };
         match &mut socket.role {
             Role::Stream(stream) => {
-                let abortive = socket.options.linger == Some(0);
+                let abortive = socket.options.is_abortive();
                 stream.run(id, engine, &self.interest, abortive, &mut self.filler, now);
                 if !stream.over() {
                     return;
                 }
-                let resets = stream.reset_on_close() || stream.is_closed() && abortive;
-                if resets && !self.resetting.contains(&id) {
+                if stream.resets(abortive) && !self.resetting.contains(&id) {
                     self.resetting.push(id);
                 } else {
                     self.finish(id, engine, now);
@@ -375,7 +350,7 @@ impl Bridge {
             local: engine.local(id),
         };
         let closed = stream.is_closed();
-        if stream.reset_on_close() || closed && socket.options.linger == Some(0) {
+        if stream.resets(socket.options.is_abortive()) {
             engine.abort(id, now);
         }
         engine.release(id, now);

@@ -120,6 +120,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Whether a close throws away what was not sent (SO_LINGER with a time of 0).
+    pub fn is_abortive(&self) -> bool {
+        self.linger == Some(0)
+    }
+
     /// Whether SO_TIMESTAMPING wants to know when a datagram came.
     pub fn shows_times(&self) -> bool {
         let wanted = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;

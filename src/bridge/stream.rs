@@ -136,9 +136,9 @@ impl Stream {
         self.hung_up && !self.shut
     }
 
-    /// Whether the program closed it with data unread.
-    pub fn reset_on_close(&self) -> bool {
-        self.unread
+    /// Whether the end is a reset: the program closed with data unread, or as `abortive` says (`run`).
+    pub fn resets(&self, abortive: bool) -> bool {
+        self.unread || self.is_closed() && abortive
     }
 
     /// The far end is ready.
@@ -178,7 +178,7 @@ impl Stream {
         self.hang_up(interest);
     }
 
-    /// Moves what can move. `abortive`: a close throws away what was not sent (SO_LINGER with a time of 0).
+    /// Moves what can move. `abortive`: as `Options::is_abortive` says.
     pub fn run(
         &mut self,
         id: SocketId,
@@ -197,8 +197,8 @@ impl Stream {
                 self.established(scratch);
                 self.feed_engine(id, engine, now);
                 self.feed_near(id, engine);
-                let reset = self.unread || self.is_closed() && (engine.readable(id) > 0 || abortive);
-                self.over |= self.hung_up && (self.input_over || reset);
+                let unread = self.is_closed() && engine.readable(id) > 0;
+                self.over |= self.hung_up && (self.input_over || unread || self.resets(abortive));
             }
             Some(StreamState::Ended) | None => {
                 if !self.ended {

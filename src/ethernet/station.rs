@@ -251,9 +251,10 @@ impl Station {
             }
             Some(ndp::Message::Advertisement { target, mac }) => {
                 let mac = mac.unwrap_or(frame.from);
-                match self.has(target.into()) {
-                    true => drop(self.duplicates.claimed(target.into(), mac)),
-                    false => self.learn(target.into(), mac, false, now),
+                if self.has(target.into()) {
+                    self.duplicates.claimed(target.into(), mac);
+                } else {
+                    self.learn(target.into(), mac, false, now);
                 }
             }
             Some(ndp::Message::Router(advertisement)) => {

@@ -7,7 +7,7 @@ use super::Frames;
 use super::frame::{self, HEADER};
 use crate::link::Outgoing;
 use crate::link::tun::attach;
-use crate::link::tun::offload::{self, Copied};
+use crate::link::tun::offload;
 use crate::sys::tun::{Device, Kind};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::{Errno, IoSlice};
@@ -83,10 +83,7 @@ impl Frames for Tap {
         if let Some(copied) = offload::prepare(packet, &mut front) {
             let (before, front) = front.split_at_mut(offload::HEADER);
             offload::shift(before, HEADER);
-            let (rest, [first, second]) = match copied {
-                Copied::Whole => (&[][..], [&[][..]; 2]),
-                Copied::Front(length) => (packet.headers.get(length..).unwrap_or_default(), packet.payload),
-            };
+            let [rest, first, second] = copied.rest(packet);
             self.write([before, header, front, rest, first, second]);
         }
         self.front = front;

@@ -15,7 +15,7 @@ use super::{Capabilities, Link, Outgoing};
 use crate::addressing::Addressing;
 use crate::sys::tun::{Device, Kind};
 use crate::time::Instant;
-use offload::{Copied, PACKET_MAX, SEGMENTATION};
+use offload::{PACKET_MAX, SEGMENTATION};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::{Errno, IoSlice};
 
@@ -91,19 +91,13 @@ impl Tun {
     }
 
     fn write(&mut self, packet: &Outgoing<'_>) -> Result<(), Errno> {
-        let [first, second] = packet.payload.map(IoSlice::new);
         let Some(front) = &mut self.front else {
-            return self.device.write(&[IoSlice::new(packet.headers), first, second]);
+            let [first, second] = packet.payload;
+            return self.device.write(&[packet.headers, first, second].map(IoSlice::new));
         };
         let copied = offload::prepare(packet, front).ok_or(Errno::INVAL)?;
-        let front = IoSlice::new(front);
-        match copied {
-            Copied::Whole => self.device.write(&[front]),
-            Copied::Front(length) => {
-                let rest = packet.headers.get(length..).unwrap_or_default();
-                self.device.write(&[front, IoSlice::new(rest), first, second])
-            }
-        }
+        let [rest, first, second] = copied.rest(packet);
+        self.device.write(&[&front[..], rest, first, second].map(IoSlice::new))
     }
 }
 

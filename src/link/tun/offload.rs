@@ -46,6 +46,15 @@ pub enum Copied {
     Whole,
 }
 
+impl Copied {
+    /// The parts of the packet that go behind `before`.
+    pub fn rest<'a>(self, packet: &Outgoing<'a>) -> [&'a [u8]; 3] {
+        let Copied::Front(length) = self else { return [&[]; 3] };
+        let [first, second] = packet.payload;
+        [packet.headers.get(length..).unwrap_or_default(), first, second]
+    }
+}
+
 /// Makes `before` the front of `packet` for the device, with a `virtio_net_hdr`. None for what is no packet, or too long
 /// for one.
 pub fn prepare(packet: &Outgoing<'_>, before: &mut Vec<u8>) -> Option<Copied> {
