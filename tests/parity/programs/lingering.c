@@ -274,6 +274,19 @@ static void peer_reads_later(void)
     fact("peer", "%s", in_order ? "end" : "not in order");
 }
 
+/* The state of a connection once it is established no more: nothing is sent or read to find out, which would be an end by itself. */
+static int state_then(int fd)
+{
+    struct tcp_info info = {.tcpi_state = TCP_ESTABLISHED};
+    socklen_t length = sizeof info;
+
+    for (int i = 0; i < PATIENCE_MS && info.tcpi_state == TCP_ESTABLISHED; i++) {
+        MUST(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length));
+        poll(NULL, 0, 1);
+    }
+    return info.tcpi_state;
+}
+
 /* What sending ends with when the peer has gone. */
 static const char *refusal(int fd)
 {
@@ -307,7 +320,22 @@ static void at_once(void)
     fill(ends[0]);
     linger(ends[0], 0);
     close_slowly("close when nothing is read", ends[0], 0, 500);
+    fact("state of the peer, which goes on not reading", "%d", state_then(ends[1]));
     fact("peer, which goes on not reading", "%s", refusal(ends[1]));
+}
+
+/* No room for what the closer sends, so nobody looks what else there is of it. */
+static void with_unread_data_when_full(void)
+{
+    int ends[2];
+
+    connection(AF_INET, ends);
+    MUST(send(ends[1], "unread", 6, 0));
+    await(ends[0], POLLIN);
+    fill(ends[0]);
+    MUST(close(ends[0]));
+    fact("state of the peer", "%d", state_then(ends[1]));
+    fact("peer", "%s", refusal(ends[1]));
 }
 
 const struct parity_case cases[] = {
@@ -322,6 +350,7 @@ const struct parity_case cases[] = {
     {"by_close", by_close_ends},
     {"with_a_thread_at_work", with_a_thread_at_work},
     {"with_unread_data", with_unread_data},
+    {"with_unread_data_when_full", with_unread_data_when_full},
     {"while_connecting", while_connecting},
     {"nothing_to_deliver", nothing_to_deliver},
     {"peer_does_not_read", peer_does_not_read},
