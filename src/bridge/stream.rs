@@ -199,6 +199,9 @@ impl Stream {
                 self.feed_near(id, engine);
                 let unread = self.is_closed() && engine.readable(id) > 0;
                 self.over |= self.hung_up && (self.input_over || unread || self.resets(abortive));
+                if self.hung_up && !self.over {
+                    engine.disown(id, now);
+                }
             }
             Some(StreamState::Ended) | None => {
                 if !self.ended {

@@ -322,7 +322,8 @@ impl Engine {
         if crowded || open.opening || open.connection.readable() > 0 {
             open.connection.abort();
         } else {
-            open.connection.orphan(now);
+            open.connection.disown(now);
+            open.connection.close();
         }
         self.make_ready(id);
         self.settle(id, now);
@@ -447,6 +448,14 @@ impl Engine {
         if let Some(open) = self.sockets.owned_mut(id) {
             open.connection.close();
             open.seen = open.seen_now();
+            self.make_ready(id);
+        }
+    }
+
+    /// The owner's program has closed it. What it wrote before is still to come from the owner, and must find an end.
+    pub fn disown(&mut self, id: SocketId, now: Instant) {
+        if let Some(open) = self.sockets.owned_mut(id) {
+            open.connection.disown(now);
             self.make_ready(id);
         }
     }

@@ -54,10 +54,9 @@ impl Connection {
         }
     }
 
-    /// Nobody reads or writes any more: `close`, and limits on how long the rest may take.
-    pub fn orphan(&mut self, now: Instant) {
+    /// Nobody reads any more, nor writes more than is on its way: limits on how long the rest may take.
+    pub fn disown(&mut self, now: Instant) {
         self.patience.orphan(now);
-        self.close();
     }
 
     /// RST, and over. The peer of a connection that it knows nothing of yet gets none.

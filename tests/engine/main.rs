@@ -5,6 +5,7 @@ use std::cell::Cell;
 
 mod addresses;
 mod attacks;
+mod bridged;
 mod datagrams;
 mod echo;
 mod ends;

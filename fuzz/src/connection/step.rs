@@ -180,7 +180,8 @@ impl World {
             8..=11 => {
                 self.tell(|| "orphan".into());
                 (self.model.closed, self.model.orphaned) = (true, true);
-                self.connection.orphan(self.now);
+                self.connection.disown(self.now);
+                self.connection.close();
             }
             12 => {
                 self.tell(|| "abort".into());
