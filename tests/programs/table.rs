@@ -134,3 +134,30 @@ fn strangers_see_no_table() {
         assert!(outcome.stderr.contains("the host is another user's"), "{outcome}");
     }
 }
+
+/// Breaks when a host that was stopped counts as none, or keeps who asks from the others.
+#[test]
+fn host_that_was_stopped() {
+    let directory = Directory::new();
+    let script = format!(
+        "set -e; cd {}; trap 'kill -KILL $(jobs -p)' EXIT
+         for host in one two; do
+             mkfifo $host.told; {TUBESOCK} host --listen $PWD/$host > $host.told & read line < $host.told
+         done
+         kill -STOP $!; echo $!
+         {TUBESOCK} link 2> link & link=$!
+         {TUBESOCK} ss -l 2>&1; wait $link || echo \"status $?\"; cat link
+         kill -KILL %1; wait %1 || {TUBESOCK} ss -l 2>&1 || echo \"status $?\"",
+        directory.path().display()
+    );
+    let program = Program::new("bash").args(["-c", &script]);
+    let outcome = program.inside(in_namespace("exec \"$@\"")).run().success();
+    let text = outcome.text();
+    let (process, lines) = text.split_once('\n').expect("the stopped one's number is first");
+    let silent =
+        format!("tubesock: process {process}: the host does not answer: it was stopped, or is very busy");
+    let lines: Vec<&str> = lines.lines().collect();
+    let [first, headings, "status 1", several, second, "status 1"] = lines[..] else { panic!("{outcome}") };
+    assert!(several.contains("there are several hosts") && headings.starts_with("Netid"), "{outcome}");
+    assert_eq!([first, second], [&silent; 2], "{outcome}");
+}

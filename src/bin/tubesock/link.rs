@@ -3,13 +3,13 @@
 
 use crate::Failure;
 use crate::ss::kernel::Kernel;
-use crate::ss::problem;
+use crate::ss::{own, problem};
 use clap::Args;
 use std::io::Write;
 use std::process::ExitCode;
 use tubesock::bridge::name::Token;
 use tubesock::config::{Config, Impairments};
-use tubesock::host::{impair_at, impair_of, table_of};
+use tubesock::host::{impair_at, impair_of};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -56,7 +56,7 @@ fn the_one(process: Option<u32>) -> Result<Token, Failure> {
             let hosts = kernel.hosts_of(process);
             hosts.map_err(|error| failure(format!("process {process}: {error}")))?.into_iter().collect()
         }
-        None => kernel.hosts().into_iter().filter(|host| table_of(*host).is_ok()).collect(),
+        None => own(&kernel).into_iter().map(|(host, _)| host).collect(),
     };
     match (hosts[..].as_ref(), process) {
         ([host], _) => Ok(*host),

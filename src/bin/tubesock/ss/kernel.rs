@@ -44,6 +44,15 @@ impl Kernel {
         names.filter(|name| name.role == Role::Control).map(|name| name.token).collect()
     }
 
+    /// The process that runs a host, where this user may look at it.
+    pub(crate) fn process_of(&self, host: Token) -> Option<u32> {
+        let is_its = |socket: &&UnixSocket| {
+            name(socket).is_some_and(|name| name.role == Role::Control && name.token == host)
+        };
+        let inode = self.0.values().find(is_its)?.inode;
+        holders().get(&inode)?.first().map(|holder| holder.process)
+    }
+
     /// The hosts that a process runs, or whose sockets it has; if it has none, those of its children, of which the host is
     /// one when the process is `tubesock run`.
     pub(crate) fn hosts_of(&self, process: u32) -> std::io::Result<BTreeSet<Token>> {

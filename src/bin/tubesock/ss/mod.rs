@@ -14,6 +14,7 @@ use kernel::Kernel;
 use report::Report;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
+use std::thread;
 use tubesock::bridge::name::Token;
 use tubesock::config::Config;
 use tubesock::engine::Kind;
@@ -119,25 +120,45 @@ fn tables(arguments: &Arguments, kernel: &Kernel) -> Result<Vec<Table>, Failure>
                 .map(|table| vec![table])
                 .map_err(|error| failure(format!("TUBESOCK_HOST: {}", problem(error))))
         }
-        (None, None) => all(kernel.hosts()),
+        (None, None) => all(kernel),
     }
 }
 
-/// All hosts of this user. Others' refuse, and some may have ended just now.
-fn all(hosts: Vec<Token>) -> Result<Vec<Table>, Failure> {
+/// The tables of all hosts of this user.
+fn all(kernel: &Kernel) -> Result<Vec<Table>, Failure> {
     let mut tables = Vec::new();
-    for host in hosts {
-        match table_of(host) {
+    let mut silent = Vec::new();
+    for (host, answer) in own(kernel) {
+        match answer {
             Ok(table) => tables.push(table),
-            Err(Error::PermissionDenied | Error::Kernel(libc::ENETDOWN)) => {}
-            Err(error) => eprintln!("tubesock: {}", problem(error)),
+            Err(error) => {
+                let process = kernel.process_of(host).map(|process| format!("process {process}: "));
+                silent.push(process.unwrap_or_default() + &problem(error));
+            }
         }
     }
-    tables.sort_by_key(|table| table.process);
-    if tables.is_empty() {
+    if tables.is_empty() && silent.is_empty() {
         return Err(failure("no tubesock host of yours runs in this network namespace".into()));
     }
+    if tables.is_empty() {
+        return Err(failure(silent.join("; ")));
+    }
+    silent.iter().for_each(|line| eprintln!("tubesock: {line}"));
+    tables.sort_by_key(|table| table.process);
     Ok(tables)
+}
+
+/// What the hosts of this user answer, who are asked at once: one that was stopped keeps nobody waiting for the others.
+/// Others' hosts refuse, and some may have ended just now.
+pub(crate) fn own(kernel: &Kernel) -> Vec<(Token, Result<Table, Error>)> {
+    let gone = |error| matches!(error, Error::PermissionDenied | Error::Kernel(libc::ENETDOWN));
+    thread::scope(|scope| {
+        let asked = kernel.hosts().into_iter().map(|host| (host, scope.spawn(move || table_of(host))));
+        let asked: Vec<_> = asked.collect();
+        let answers =
+            asked.into_iter().map(|(host, asked)| (host, asked.join().unwrap_or(Err(Error::Broken))));
+        answers.filter(|(_, answer)| !answer.as_ref().is_err_and(|&error| gone(error))).collect()
+    })
 }
 
 pub(crate) fn problem(error: Error) -> String {
