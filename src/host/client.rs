@@ -3,7 +3,8 @@
 //! Nothing is remembered here but where the host is that makes this process's sockets: told by `TUBESOCK_HOST`, or
 //! inherited from the process that forked this one. Allocates nothing for what close(2) asks, takes no lock unless the host is
 //! of another build, which the log says, and has all signals blocked while it waits, which is not long: the host waits for
-//! nothing in between but a capture's pipe, and for that five seconds once.
+//! nothing in between but a capture's pipe, and for that five seconds once. One that was stopped may never answer: signals
+//! that come meanwhile get through once a second, and what ends the program ends it.
 #![forbid(unsafe_code)]
 
 use super::control::{BUILD, Message, OTHER_BUILD, Secret, VERSION, control_name};
@@ -28,6 +29,8 @@ const REQUEST: usize = 128;
 /// An answer; and one with a datagram in it, or with all addresses of a network.
 const ANSWER: usize = 8192;
 const LARGE_ANSWER: usize = 128 * 1024;
+/// How long signals wait for a host that is silent.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// A near end for a new socket.
 pub(super) fn open(at: &Address, domain: Domain, kind: Kind, flags: SocketFlags) -> Result<Owned> {
@@ -62,14 +65,14 @@ fn on_roads_to<T>(identity: &Identity, go: impl FnOnce(&[SocketAddrUnix]) -> Res
 
 /// Says something about a socket that is not answered. When the host has gone nobody needs to hear it.
 pub(super) fn tell_of(identity: &Identity, message: Message) {
-    let _signals = Blocked::all();
-    let _ = on_roads_to(identity, |roads| post(roads, message, &[], &[], None));
+    let signals = Blocked::all();
+    let _ = on_roads_to(identity, |roads| post(roads, message, &[], &[], None, &signals));
 }
 
 /// Likewise, about none.
 pub(super) fn tell(at: &Address, message: Message) {
-    let _signals = Blocked::all();
-    let _ = address(at).and_then(|road| post(&[road], message, &[], &[], None));
+    let signals = Blocked::all();
+    let _ = address(at).and_then(|road| post(&[road], message, &[], &[], None, &signals));
 }
 
 /// Says what this process did. When the host has gone nobody needs to hear it.
@@ -83,7 +86,7 @@ pub(super) fn comment(at: &Address, call: &str) {
 pub(super) fn await_delivery(identity: &Identity, patience: Duration) -> Result<()> {
     let (answers, reply) = unix::message_pair()?;
     let message = Message::Delivered(identity.id);
-    on_roads_to(identity, |roads| post(roads, message, &[], &[reply.as_fd()], None))?;
+    on_roads_to(identity, |roads| post(roads, message, &[], &[reply.as_fd()], None, &Blocked::all()))?;
     // Only the host has it now, and lets go of it when it is time.
     drop(reply);
     let mut fds = [PollFd::new(&answers, PollFlags::IN)];
@@ -108,21 +111,43 @@ pub(super) fn exchange(
     near: Option<BorrowedFd<'_>>,
     patience: Option<Duration>,
 ) -> Result<Answered> {
-    let _signals = Blocked::all();
+    let signals = Blocked::all();
     let (answers, reply) = unix::message_pair()?;
     let descriptors = [reply.as_fd(), near.unwrap_or(reply.as_fd())];
     let descriptors = if near.is_some() { &descriptors[..] } else { &descriptors[..1] };
-    post(roads, message, payload, descriptors, patience)?;
+    post(roads, message, payload, descriptors, patience, &signals)?;
     // Only the host has it now: its end is the end of the host.
     drop(reply);
-    if patience.is_some() {
-        sockopt::set_socket_timeout(&answers, Timeout::Recv, patience)?;
-    }
+    sockopt::set_socket_timeout(&answers, Timeout::Recv, Some(patience.unwrap_or(SILENCE)))?;
+    let wait = |buffer: &mut [u8]| {
+        let mut descriptors = [const { None }; DESCRIPTORS];
+        let length = persist(patience, &signals, || {
+            unix::receive_message(&answers, buffer, &mut descriptors, RecvFlags::empty())
+        })?;
+        answered(&buffer[..length], descriptors)
+    };
     match message {
         Message::Ask(Request::NextReport | Request::NextDatagram { .. }) | Message::Network { .. } => {
-            receive(&answers, &mut vec![0; LARGE_ANSWER])
+            wait(&mut vec![0; LARGE_ANSWER])
         }
-        _ => receive(&answers, &mut [0; ANSWER]),
+        _ => wait(&mut [0; ANSWER]),
+    }
+}
+
+/// Does what gives up with EAGAIN after a while, again and again unless there is a `patience`, and lets signals through
+/// meanwhile.
+fn persist<T>(
+    patience: Option<Duration>,
+    signals: &Blocked,
+    mut attempt: impl FnMut() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    loop {
+        match attempt() {
+            Err(Errno::AGAIN) if patience.is_none() => signals.pass(),
+            // This process was stopped, and goes on (signal(7)).
+            Err(Errno::INTR) => {}
+            done => return done,
+        }
     }
 }
 
@@ -133,6 +158,7 @@ fn post(
     payload: &[u8],
     descriptors: &[BorrowedFd<'_>],
     patience: Option<Duration>,
+    signals: &Blocked,
 ) -> Result<()> {
     let mut space = [0; BUILD.len() + REQUEST];
     let (build, rest) = space.split_at_mut(BUILD.len());
@@ -140,11 +166,11 @@ fn post(
     let length = postcard::to_slice(&message, rest).map_err(|_| Error::InvalidArgument)?.len();
     let bytes = &space[..BUILD.len() + length];
     let socket = unix::socket(SocketType::DGRAM, SocketFlags::CLOEXEC)?;
-    if patience.is_some() {
-        sockopt::set_socket_timeout(&socket, Timeout::Send, patience)?;
-    }
+    sockopt::set_socket_timeout(&socket, Timeout::Send, Some(patience.unwrap_or(SILENCE)))?;
+    let send =
+        |road| unix::send_message(&socket, Some(road), [bytes, payload], descriptors, SendFlags::empty());
     for road in roads {
-        match unix::send_message(&socket, Some(road), [bytes, payload], descriptors, SendFlags::empty()) {
+        match persist(patience, signals, || send(road)) {
             Err(Errno::CONNREFUSED | Errno::NOENT) => {}
             sent => return Ok(sent?),
         }
@@ -152,10 +178,8 @@ fn post(
     Err(GONE)
 }
 
-fn receive(answers: &Owned, buffer: &mut [u8]) -> Result<Answered> {
-    let mut descriptors = [const { None }; DESCRIPTORS];
-    let length = unix::receive_message(answers, buffer, &mut descriptors, RecvFlags::empty())?;
-    let bytes = &buffer[..length];
+/// What an answer says.
+fn answered(bytes: &[u8], [near, _]: [Option<Owned>; DESCRIPTORS]) -> Result<Answered> {
     if bytes.is_empty() {
         return Err(GONE);
     }
@@ -163,7 +187,6 @@ fn receive(answers: &Owned, buffer: &mut [u8]) -> Result<Answered> {
         return Err(of_another_build(theirs));
     }
     let answer: Result<Answer> = postcard::from_bytes(bytes).map_err(|_| Error::Broken)?;
-    let [near, _] = descriptors;
     answer.map(|answer| (answer, near))
 }
 

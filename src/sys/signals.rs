@@ -23,6 +23,15 @@ impl Blocked {
         Blocked(unsafe { before.assume_init() })
     }
 
+    /// Lets those through that wait.
+    pub fn pass(&self) {
+        let mut every = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: the set is one that the kernel gave; the other is written, with the mask that blocks.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, every.as_mut_ptr()) };
+        // SAFETY: pthread_sigmask wrote it.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, every.as_ptr(), core::ptr::null_mut()) };
+    }
+
     /// Whether one of `ENDS` came meanwhile that the program does not ignore, and did not block itself.
     pub fn holds_an_end(&self) -> bool {
         let pending = pending();

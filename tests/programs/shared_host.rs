@@ -5,6 +5,7 @@ use crate::support::command::{Program, Running};
 use crate::support::http::HttpServer;
 use crate::support::network::{Directory, in_namespace, ordinary_user};
 use crate::support::stack::Stack;
+use std::ffi::OsString;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -189,6 +190,42 @@ print(answers.recv(100))";
     assert_eq!(outcome.text(), format!("b'\\xff{version}'\n"), "{outcome}");
     let told = format!("tubesock 9.9.9 (deadbeef), and this process asks it as {version} does: EPROTO");
     assert!(outcome.stderr.contains(&told) && outcome.stderr.contains("Protocol error"), "{outcome}");
+}
+
+/// Breaks when a program that waits for a host which was stopped hears no SIGTERM; for its answer, or to be heard at all.
+#[test]
+fn host_that_is_silent() {
+    let directory = Directory::new();
+    let script = "\
+import os, signal, socket, subprocess, sys
+def fields(process):
+    return dict(line.split(':\\t', 1) for line in open(f'/proc/{process}/status').read().splitlines())
+def ended(stopped):
+    child = subprocess.Popen(sys.argv[2:], env=os.environ | {'TUBESOCK_HOST': sys.argv[1]})
+    def waits():
+        while int(fields(child.pid)['SigBlk'], 16) >> signal.SIGTERM - 1 & 1 == 0 or fields(child.pid)['State'][0] != 'S':
+            assert child.poll() is None, child.returncode
+    waits()
+    if stopped:
+        for number, seen in (signal.SIGSTOP, os.WUNTRACED), (signal.SIGCONT, os.WCONTINUED):
+            child.send_signal(number)
+            os.waitpid(child.pid, seen)
+        waits()
+    child.terminate()
+    return child.wait(30)
+host = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+host.bind(sys.argv[1])
+print(ended(True), ended(False))
+asker = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+asker.connect(sys.argv[1])
+try:
+    while asker.send(b'', socket.MSG_DONTWAIT) == 0: pass
+except BlockingIOError:
+    print(ended(True), ended(False))";
+    let asking = [PYTHON, "-c", "import socket; socket.socket()"].map(OsString::from);
+    let command = Stack::preload().command().into_iter().chain(asking);
+    let program = Program::new(PYTHON).args(["-c", script]).arg(directory.file("host")).args(command);
+    assert_eq!(program.run().success().text(), "-15 -15\n-15 -15\n");
 }
 
 /// Nothing goes another way when the host has ended.
