@@ -14,6 +14,7 @@ mod arp;
 mod dhcp;
 mod duplicates;
 mod frame;
+pub mod joined;
 mod ndp;
 mod neighbours;
 mod slaac;
@@ -61,8 +62,8 @@ pub trait Frames: Send {
         false
     }
 
-    /// Whether there will be no more frames.
-    fn has_ended(&self) -> bool {
+    /// Whether there is no network now: what is transmitted is dropped.
+    fn is_down(&self) -> bool {
         false
     }
 }
@@ -71,15 +72,15 @@ pub trait Frames: Send {
 pub struct Ethernet<F> {
     frames: F,
     station: Station,
-    /// The network has gone for good, and that is known.
-    over: bool,
+    /// The network has gone, and that is known.
+    down: bool,
 }
 
 impl<F: Frames> Ethernet<F> {
     /// Puts `station` on the network.
     pub fn new(frames: F, mut station: Station) -> Ethernet<F> {
         station.verifies = !frames.offloads();
-        Ethernet { frames, station, over: false }
+        Ethernet { frames, station, down: false }
     }
 
     /// Sends what the station has to say for itself.
@@ -129,13 +130,16 @@ impl<F: Frames> Link for Ethernet<F> {
     }
 
     fn busy(&self) -> bool {
-        !self.over && (self.frames.busy() || self.station.waits())
+        !self.down && (self.frames.busy() || self.station.waits())
     }
 
     fn addressing(&mut self) -> Option<Addressing> {
-        if self.frames.has_ended() {
-            return (!core::mem::replace(&mut self.over, true)).then(Addressing::default);
+        let down = self.frames.is_down();
+        match (core::mem::replace(&mut self.down, down), down) {
+            (false, false) => self.station.changed(),
+            (false, true) => Some(Addressing::default()),
+            (true, true) => None,
+            (true, false) => Some(self.station.addressing().clone()),
         }
-        self.station.changed()
     }
 }

@@ -11,7 +11,6 @@ use crate::sys::unix;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::{Errno, IoSlice, Result};
-use std::path::Path;
 
 const LENGTH: usize = 4;
 /// The largest IP packet that a frame carries: so that its length has sixteen bits with its header.
@@ -33,45 +32,32 @@ pub struct Stream {
     taken: usize,
     came: usize,
     waiting: Vec<u8>,
-    /// The other end has gone, or speaks no frames.
-    gone: bool,
+    /// The other end has gone, or speaks no frames: why.
+    ended: Option<String>,
 }
 
 impl Stream {
-    /// Connects to the socket at `path`; the largest packet on it is what both ends were told. The error is for people.
-    pub fn connect(path: &Path, mtu: usize) -> core::result::Result<Stream, String> {
-        let connected = unix::connect_path(path).and_then(|socket| Stream::over(internal(socket), mtu));
-        connected.map_err(|errno| {
-            let (why, name) = match errno {
-                Errno::NOENT => {
-                    ("nothing listens there; start passt, QEMU or 'tubesock switch' first", "ENOENT".into())
-                }
-                Errno::CONNREFUSED => ("who listened there has gone; start it again", "ECONNREFUSED".into()),
-                Errno::ACCESS => {
-                    ("you may not write to that socket; its owner can change that", "EACCES".into())
-                }
-                _ => ("the kernel gives no other reason", std::io::Error::from(errno).to_string()),
-            };
-            format!("--link stream:{}: cannot connect ({name}): {why}", path.display())
-        })
-    }
-
     /// Frames over a connected socket, which is made non-blocking.
     pub fn over(socket: Internal, mtu: usize) -> Result<Stream> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let set = internal(epoll::create(CreateFlags::CLOEXEC)?);
         epoll::add(&set, &socket, EventData::new_u64(0), EventFlags::IN)?;
         let (room, waiting) = (vec![0; READ].into(), Vec::new());
-        Ok(Stream { socket, set, mtu, room, taken: 0, came: 0, waiting, gone: false })
+        Ok(Stream { socket, set, mtu, room, taken: 0, came: 0, waiting, ended: None })
     }
 
     fn end(&mut self, why: &str) {
-        if !core::mem::replace(&mut self.gone, true) {
-            tracing::error!("the link stream ends here: {why}");
+        if self.ended.is_none() {
+            self.ended = Some(why.to_owned());
             // Or it would be ready for ever.
             let _ = epoll::delete(&self.set, &self.socket);
             self.waiting.clear();
         }
+    }
+
+    /// Why no more frames come or go.
+    pub(super) fn ended(&self) -> Option<&str> {
+        self.ended.as_deref()
     }
 
     /// The frame that is next, if all of it is there.
@@ -132,7 +118,7 @@ impl Frames for Stream {
     fn receive(&mut self, take: &mut dyn FnMut(&[u8])) -> bool {
         self.flush();
         loop {
-            if self.gone {
+            if self.ended.is_some() {
                 return false;
             }
             if let Some(frame) = self.next() {
@@ -148,7 +134,7 @@ impl Frames for Stream {
 
     fn transmit(&mut self, parts: [&[u8]; 4]) {
         let length: usize = parts.iter().map(|part| part.len()).sum();
-        if self.gone || length > FRAME_MAX || self.waiting.len() + length > WAITING_MAX {
+        if self.ended.is_some() || length > FRAME_MAX || self.waiting.len() + length > WAITING_MAX {
             return;
         }
         let prefix = (length as u32).to_be_bytes();
@@ -180,8 +166,8 @@ impl Frames for Stream {
         !self.waiting.is_empty()
     }
 
-    fn has_ended(&self) -> bool {
-        self.gone
+    fn is_down(&self) -> bool {
+        self.ended.is_some()
     }
 }
 
@@ -213,7 +199,7 @@ mod tests {
             frames.extend(received(&mut stream));
         }
         assert_eq!(frames, [one, two]);
-        assert!(!stream.has_ended());
+        assert!(!stream.is_down());
     }
 
     #[test]
@@ -244,12 +230,12 @@ mod tests {
     fn an_end_and_nonsense_end_it() {
         let (mut stream, other) = pair();
         rustix::net::shutdown(&other, rustix::net::Shutdown::Both).expect("it is connected");
-        assert!(received(&mut stream).is_empty() && stream.has_ended());
+        assert!(received(&mut stream).is_empty() && stream.is_down());
         stream.transmit([&[0; 60], &[], &[], &[]]);
         for length in [0u32, 13, 65536, u32::MAX] {
             let (mut stream, other) = pair();
             rustix::io::write(&other, &length.to_be_bytes()).expect("there is room");
-            assert!(received(&mut stream).is_empty() && stream.has_ended(), "{length}");
+            assert!(received(&mut stream).is_empty() && stream.is_down(), "{length}");
         }
     }
 }

@@ -158,7 +158,7 @@ impl Switch {
             bytes.clear();
             let Some(stream) = self.ports.get_mut(port) else { return Ok(()) };
             if !stream.receive(&mut |frame| bytes.extend_from_slice(frame)) {
-                return if stream.has_ended() { self.remove(port) } else { Ok(()) };
+                return if stream.is_down() { self.remove(port) } else { Ok(()) };
             }
             self.pass_on(port, &bytes)?;
         }
@@ -184,7 +184,7 @@ impl Switch {
         let Some(stream) = self.ports.get_mut(port) else { return Ok(()) };
         stream.transmit([bytes, &[], &[], &[]]);
         // One that has gone is seen here too.
-        if stream.has_ended() { self.remove(port) } else { Ok(()) }
+        if stream.is_down() { self.remove(port) } else { Ok(()) }
     }
 }
 

@@ -93,7 +93,7 @@ impl Frames for Tap {
         self.device.as_fd()
     }
 
-    fn has_ended(&self) -> bool {
+    fn is_down(&self) -> bool {
         self.gone
     }
 }

@@ -11,7 +11,8 @@
 use super::start::Serves;
 use crate::addressing::{Addressing, is_link_local};
 use crate::config::{self, Config, Impairment, LinkChoice};
-use crate::ethernet::stream::{self, Stream};
+use crate::ethernet::joined::Joined;
+use crate::ethernet::stream;
 use crate::ethernet::tap::Tap;
 use crate::ethernet::{Ethernet, Frames, Mac, Station, UNTAGGED_MTU};
 use crate::link::Link;
@@ -92,7 +93,7 @@ fn attach(config: &Config, taken: Taken, now: Instant) -> Result<(Box<dyn Link>,
         LinkChoice::Tap(name) => Ok(station(config, Tap::open(name)?)),
         LinkChoice::Stream(path) => {
             let mtu = config.mtu.unwrap_or(UNTAGGED_MTU).min(stream::MTU_MAX);
-            Ok(station(config, Stream::connect(path, mtu)?))
+            Ok(station(config, Joined::connect(path, mtu)?))
         }
         LinkChoice::Wireguard(file) => tunnel(config, file),
     }

@@ -117,8 +117,7 @@ pub trait Link: Send {
         0
     }
 
-    /// The stack's addresses, routes and name servers on it, once whenever the network has given others: none when it has gone
-    /// for good.
+    /// The stack's addresses, routes and name servers on it, once whenever the network has given others: none when it has gone.
     fn addressing(&mut self) -> Option<Addressing> {
         None
     }

@@ -1,10 +1,10 @@
 //! One timer as a descriptor (timerfd), that is only ever moved forward: a wake-up too early costs less than a system
 //! call for each deadline that moves back.
 
-use crate::error::Result;
 use crate::sys::descriptors::{Internal, internal};
 use crate::time::Instant;
 use rustix::fd::{AsFd, BorrowedFd};
+use rustix::io::Result;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };

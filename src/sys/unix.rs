@@ -142,10 +142,10 @@ pub fn connect(fd: impl AsFd, name: &[u8]) -> Result<(), Errno> {
 }
 
 /// A stream socket that is connected to the one at `path`.
-pub fn connect_path(path: &Path) -> Result<Owned, Errno> {
+pub fn connect_path(path: &Path, flags: SocketFlags) -> Result<Owned, Errno> {
     let address = SocketAddrUnix::new(path)?;
-    let socket =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let flags = flags | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     rustix::net::connect(&socket, &address)?;
     Ok(socket.into())
 }

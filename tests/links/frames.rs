@@ -9,6 +9,7 @@ use crate::support::stack::Stack;
 use crate::world::{OURS, THEIRS, World, over, url};
 use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
 use pcap_file::pcapng::{Block, PcapNgReader};
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -272,14 +273,8 @@ while True:
 
 /// There is no network any more then, and the program is told so at once.
 #[test]
-fn a_network_that_has_gone_for_good() {
-    let directory = Directory::new();
-    let switch = switch(&directory);
+fn a_device_that_has_gone() {
     let connects = || Program::new(PYTHON).args(["-c", CONNECTS, "10.9.0.2"]);
-    let program = connects().on(&on_switch(&directory.file("switch"), 1)).spawn();
-    program.line_with("ready");
-    switch.interrupt().success();
-    program.line_with("ENETUNREACH");
     for device in ["tap", "tun"] {
         let world = World { namespace: Namespace::new(), directory: Directory::new() };
         world.namespace.ip(&format!("tuntap add dev {device} mode {device}"));
@@ -289,6 +284,49 @@ fn a_network_that_has_gone_for_good() {
         world.namespace.ip(&format!("link delete {device}"));
         program.line_with("ENETUNREACH");
     }
+}
+
+/// Echoes what comes to port 7.
+const ECHOES: &str = "import socket
+s = socket.create_server(('', 7))
+print('ready', flush=True)
+c, _ = s.accept()
+while data := c.recv(99):
+    c.sendall(data)";
+
+/// Sends each line to the neighbour's port 7, and prints what comes back.
+const TALKS: &str = "import socket, sys
+s = socket.create_connection((sys.argv[1], 7))
+for line in sys.stdin:
+    s.sendall(line.encode())
+    print(s.recv(99).decode(), end='', flush=True)";
+
+/// Without a switch there is no network, and the program is told so at once. With the next one there is, and what was connected
+/// goes on.
+#[test]
+fn a_switch_that_has_gone_and_comes_back() {
+    let directory = Directory::new();
+    let path = directory.file("switch");
+    let first = switch(&directory);
+    let echoes = Program::new(PYTHON).args(["-c", ECHOES]).on(&on_switch(&path, 2)).spawn();
+    echoes.line_with("ready");
+    let (say, said) = std::sync::mpsc::channel::<&str>();
+    let talks = Program::new(PYTHON).args(["-c", TALKS, "10.9.0.2"]).on(&on_switch(&path, 1));
+    let talks = talks.fed_by(move |input| said.iter().try_for_each(|line| input.write_all(line.as_bytes())));
+    let talks = talks.spawn();
+    say.send("before\n").expect("it is fed");
+    talks.line_with("before");
+
+    let connects = Program::new(PYTHON).args(["-c", CONNECTS, "10.9.0.2"]).on(&on_switch(&path, 3)).spawn();
+    connects.line_with("ready");
+    first.interrupt().success();
+    connects.line_with("ENETUNREACH");
+    say.send("while there is none\n").expect("it is fed");
+    let _second = switch(&directory);
+    talks.line_with("while there is none");
+    drop(say);
+    let outcome = talks.finish().success();
+    assert!(outcome.stderr.contains("switch: joined again"), "{outcome}");
 }
 
 /// Asks until the answer has `part`.
