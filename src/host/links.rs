@@ -134,8 +134,10 @@ fn station(config: &Config, frames: impl Frames + 'static) -> (Box<dyn Link>, Ad
 
 /// How long the network may take to give an address.
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(10);
-/// How long the other family is waited for when one has an address: a first question that is lost is asked again after a second.
-const FAMILY_PATIENCE: Duration = Duration::from_secs(2);
+/// How long IPv6 is waited for when IPv4 has an address: a first question that is lost is asked again after a second.
+const ROUTER_PATIENCE: Duration = Duration::from_secs(2);
+/// The other way round: a server may look first whether anybody has the address (RFC 2131 2.2), as dnsmasq does for three seconds.
+const LEASE_PATIENCE: Duration = Duration::from_secs(4);
 
 /// How long an interrupt of a program may go unseen that waits for its first socket.
 const TURN: Duration = Duration::from_millis(50);
@@ -155,10 +157,13 @@ fn await_address(link: &mut dyn Link, addressing: &mut Addressing, serves: &Serv
         let has = |wanted: fn(&IpAddr) -> bool| addressing.addresses.iter().any(|own| wanted(&own.address));
         let (v4, v6) = (has(IpAddr::is_ipv4), has(|own| own.is_ipv6() && !is_link_local(*own)));
         if v4 && v6 || now >= until {
+            if v4 != v6 {
+                tracing::info!("no address of IPv{} so far", if v4 { 6 } else { 4 });
+            }
             return (v4 || v6).then_some(());
         }
         if v4 || v6 {
-            until = until.min(now + FAMILY_PATIENCE);
+            until = until.min(now + if v4 { ROUTER_PATIENCE } else { LEASE_PATIENCE });
         }
         let until = if serves.may_be_interrupted() { until.min(now + TURN) } else { until };
         wait(link, until);

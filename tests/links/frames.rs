@@ -187,13 +187,13 @@ print(s.getsockname()[0][:12])"
     assert_eq!(outcome.text(), "5\n2001:db8:1:0\n", "{outcome}");
 }
 
-/// A TAP device behind which there are a DHCP server and a router, both dnsmasq.
+/// A TAP device behind which there are a DHCP server and a router, both dnsmasq, which gives its address after three seconds only.
 #[test]
 fn addresses_on_a_tap_device() {
     let world = with_tap();
     let leases = world.directory.open_to_all("leases");
     let options = "--keep-in-foreground --log-facility=- --conf-file=/dev/null --port=0 --interface=tap --bind-interfaces \
-                   --dhcp-range=192.0.2.100,192.0.2.110,255.255.255.0,1h --dhcp-option=option:dns-server,192.0.2.53 --no-ping \
+                   --dhcp-range=192.0.2.100,192.0.2.110,255.255.255.0,1h --dhcp-option=option:dns-server,192.0.2.53 \
                    --dhcp-range=2001:db8::,ra-only --enable-ra --user=root";
     let dnsmasq = Program::new("dnsmasq").args(options.split_whitespace());
     let dnsmasq = dnsmasq.arg(format!("--dhcp-leasefile={}", leases.join("leases").display()));
