@@ -10,6 +10,7 @@
 //!   names         getaddrinfo getnameinfo, the gethostby family, the res_ family
 //!   interfaces    getifaddrs, the if_ family
 //!   descriptors   close close_range closefrom dup dup2 dup3 fcntl: the host's own are not the program's
+//!   namespaces    unshare setns: the host is found from other network namespaces too
 //!   syscall       syscall(): the same calls by number
 //!   process       _exit
 //!   library       dlopen
@@ -37,6 +38,7 @@ mod descriptors;
 mod interfaces;
 mod library;
 mod names;
+mod namespaces;
 mod next;
 mod process;
 mod sockets;

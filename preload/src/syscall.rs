@@ -13,6 +13,7 @@ use tubesock::abi::sockets;
 use tubesock::sys::raw::{fail, returned, system_call};
 
 use crate::descriptors::{close_range, is_guarded, may_replace};
+use crate::namespaces::{departing, departs};
 
 /// syscall(2). libc's is variadic: seven fixed arguments read the same registers and the same place on the stack.
 #[unsafe(no_mangle)]
@@ -86,7 +87,9 @@ unsafe fn dispatch(number: c_long, arguments: [usize; 6]) -> c_long {
                 deliver();
             }
             // SAFETY: the caller keeps the contract of this call.
-            returned(unsafe { system_call(number as usize, arguments) }) as c_long
+            let call = || returned(unsafe { system_call(number as usize, arguments) }) as c_long;
+            // SAFETY: the same.
+            if unsafe { departs(number, arguments) } { departing(call) } else { call() }
         }
     }
 }

@@ -160,15 +160,28 @@ fn post(
     patience: Option<Duration>,
     signals: &Blocked,
 ) -> Result<()> {
+    let socket = unix::socket(SocketType::DGRAM, SocketFlags::CLOEXEC)?;
+    post_from(&socket, roads, message, payload, descriptors, patience, signals)
+}
+
+/// The same, from a socket that is there already.
+pub(super) fn post_from(
+    socket: &Owned,
+    roads: &[SocketAddrUnix],
+    message: Message,
+    payload: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    patience: Option<Duration>,
+    signals: &Blocked,
+) -> Result<()> {
     let mut space = [0; BUILD.len() + REQUEST];
     let (build, rest) = space.split_at_mut(BUILD.len());
     build.copy_from_slice(&BUILD);
     let length = postcard::to_slice(&message, rest).map_err(|_| Error::InvalidArgument)?.len();
     let bytes = &space[..BUILD.len() + length];
-    let socket = unix::socket(SocketType::DGRAM, SocketFlags::CLOEXEC)?;
-    sockopt::set_socket_timeout(&socket, Timeout::Send, Some(patience.unwrap_or(SILENCE)))?;
+    sockopt::set_socket_timeout(socket, Timeout::Send, Some(patience.unwrap_or(SILENCE)))?;
     let send =
-        |road| unix::send_message(&socket, Some(road), [bytes, payload], descriptors, SendFlags::empty());
+        |road| unix::send_message(socket, Some(road), [bytes, payload], descriptors, SendFlags::empty());
     for road in roads {
         match persist(patience, signals, || send(road)) {
             Err(Errno::CONNREFUSED | Errno::NOENT) => {}

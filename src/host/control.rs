@@ -15,7 +15,8 @@
 //!   (`Bridge::is_true`): dup, fork, exec and SCM_RIGHTS pass the right on, and nothing else does.
 //! * A socket is opened for whoever knows the secret; the table is shown to the user of the host, and to root.
 //! * A host that is shared (`tubesock host`) has a second control socket, with a path. Who may write to that file may open
-//!   sockets without the secret, from other network namespaces too.
+//!   sockets without the secret, from other network namespaces too. One without a path has an outpost in each that a process of
+//!   its left for (`namespaces`), for what is asked about sockets.
 //! * The name of the socket has the token of the host, which every near end bears: holding one is enough to find the
 //!   host. Anybody in the network namespace can send to it; what does not decode, or has no right, is dropped.
 //!
@@ -26,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 use super::inner::ENTRANCE;
+use super::namespaces::Outpost;
 use super::request::{Answer, Answered, Request};
 use super::{Inner, Token, client};
 use crate::bridge::Interest;
@@ -73,6 +75,8 @@ pub(super) enum Message {
     Table,
     /// What is done to packets on the link, in words that come behind: it is changed where there are any. Answered in words.
     Impair,
+    /// Who says this has left the network namespace, and sends an outpost of the host's and its own pidfd. Not answered.
+    Away { secret: Secret },
     /// A near end of this socket was closed, perhaps the last. Not answered.
     Closed(SocketId),
     /// Near ends were closed that nobody looked at. Not answered.
@@ -89,12 +93,15 @@ pub(super) enum Door {
     Name,
     /// The path, which the file system guards.
     Path,
+    /// The outpost of that number, in another network namespace.
+    Outpost(usize),
 }
 
 /// The host's end.
 pub(super) struct Control {
     socket: Internal,
     entrance: Option<Internal>,
+    outposts: Vec<Outpost>,
     secret: Secret,
     token: Token,
     buffer: Vec<u8>,
@@ -105,7 +112,7 @@ impl Control {
         let socket = unix::socket(SocketType::DGRAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
         unix::bind(&socket, &control_name(token))?;
         let (secret, buffer) = (sys::entropy(), Vec::new());
-        Ok(Control { socket: internal(socket), entrance: None, secret, token, buffer })
+        Ok(Control { socket: internal(socket), entrance: None, outposts: Vec::new(), secret, token, buffer })
     }
 
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
@@ -124,13 +131,18 @@ impl Control {
     }
 
     fn lets_in(&self, door: Door, secret: Option<Secret>) -> bool {
-        door == Door::Path || secret == Some(self.secret)
+        match door {
+            Door::Path => true,
+            Door::Name => secret == Some(self.secret),
+            Door::Outpost(_) => false,
+        }
     }
 
     fn receive(&mut self, door: Door, descriptors: &mut [Option<Owned>; DESCRIPTORS]) -> Option<usize> {
         let socket = match door {
             Door::Name => &self.socket,
             Door::Path => self.entrance.as_ref()?,
+            Door::Outpost(number) => &self.outposts.get(number)?.socket,
         };
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
         unix::receive_message(socket, &mut self.buffer, descriptors, flags).ok()
@@ -161,6 +173,14 @@ pub(super) fn serve(inner: &mut Inner, door: Door) {
     }
 }
 
+/// The same at the outposts; those of processes that have ended are given up.
+pub(super) fn serve_outposts(inner: &mut Inner) {
+    for number in 0..inner.control.outposts.len() {
+        serve(inner, Door::Outpost(number));
+    }
+    inner.control.outposts.retain(|outpost| !outpost.has_ended());
+}
+
 fn answer(inner: &mut Inner, buffer: &[u8], arrived: Arrived) {
     let [reply, near] = arrived.descriptors;
     let (build, rest) = buffer[..arrived.length].split_at(BUILD.len().min(arrived.length));
@@ -174,6 +194,13 @@ fn answer(inner: &mut Inner, buffer: &[u8], arrived: Arrived) {
         return;
     };
     let answered = match message {
+        Message::Away { secret } => {
+            if let (true, Some(socket), Some(process)) = (secret == inner.control.secret, reply, near) {
+                let outpost = Outpost::new(socket, process, inner.control.token, inner.bridge.interest());
+                inner.control.outposts.extend(outpost);
+            }
+            return;
+        }
         Message::Closed(id) => return inner.closed(id),
         Message::ClosedSome => return inner.closed_some(),
         Message::Delivered(id) => {

@@ -25,6 +25,8 @@ pub(super) const ENDING: u64 = u64::MAX - 2;
 pub(super) const CONTROL: u64 = u64::MAX - 3;
 /// Key of the control socket that has a path.
 pub(super) const ENTRANCE: u64 = u64::MAX - 4;
+/// Key of its sockets in other network namespaces, and of the processes that they are kept for.
+pub(super) const AWAY: u64 = u64::MAX - 5;
 /// How often a full backlog is tried again when nothing says that the program accepted.
 const STALLED_RETRY: Duration = Duration::from_millis(10);
 /// Rounds of one step.
@@ -155,6 +157,7 @@ impl Inner {
             LINK | ENDING => {}
             CONTROL => control::serve(self, Door::Name),
             ENTRANCE => control::serve(self, Door::Path),
+            AWAY => control::serve_outposts(self),
             id => self.bridge.ready(SocketId(id), flags, &mut self.engine, sys::now()),
         }
     }

@@ -26,6 +26,7 @@ mod inner;
 mod ip_options;
 mod kept_options;
 mod links;
+mod namespaces;
 mod network;
 pub mod options;
 mod request;
@@ -51,6 +52,7 @@ pub use exit::drain_at_exit;
 pub use impairment::{impair_at, impair_of};
 pub use inner::Inner;
 pub use links::try_link;
+pub use namespaces::Departure;
 pub use network::{Network, network};
 pub use request::{Answer, Answered, Request};
 pub use requests::Connect;
@@ -199,8 +201,8 @@ pub fn host_has_gone(identity: &Identity, call: &'static str) {
         let process =
             name::host_process(identity.near()).map_or("the process".into(), |pid| format!("process {pid}"));
         tracing::error!(
-            "{call}: {process}, in which the stack of this socket ran, has ended: ENETDOWN. Programs that leave their sockets \
-             to others run under 'tubesock run', whose stack outlives them"
+            "{call}: {process}, in which the stack of this socket ran, is in another network namespace or has ended: ENETDOWN. \
+             Programs that leave their sockets to others run under 'tubesock run', whose stack outlives them"
         );
     }
 }

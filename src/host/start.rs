@@ -132,7 +132,9 @@ pub(super) fn abandoned() -> Result<&'static Host> {
     prepare_log();
     if let Some(Address::Tree(_) | Address::Path(_)) = super::elsewhere() {
         if log::first_time("socket", 0) {
-            tracing::error!("socket: the host of this program has ended (TUBESOCK_HOST): ENETDOWN");
+            tracing::error!(
+                "socket: the host of this program has ended (TUBESOCK_HOST), or is in another network namespace: ENETDOWN"
+            );
         }
         return Err(Error::Kernel(libc::ENETDOWN));
     }
@@ -148,7 +150,17 @@ pub(super) fn abandoned() -> Result<&'static Host> {
 pub(super) fn not_let_in(at: &Address) {
     prepare_log();
     if log::first_time("socket", 1) {
-        tracing::error!("socket: the host of TUBESOCK_HOST does not let this user in ({at:?}): EACCES");
+        match at {
+            Address::Path(path) => {
+                let path = path.display();
+                tracing::error!(
+                    "socket: the host at '{path}' (TUBESOCK_HOST) does not let this user in: EACCES"
+                );
+            }
+            Address::Tree(_) | Address::Process(_) => tracing::error!(
+                "socket: this process has left the network namespace of its stack, which makes no new sockets for it: EACCES"
+            ),
+        }
     }
 }
 

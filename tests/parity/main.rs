@@ -49,7 +49,7 @@ macro_rules! programs {
 programs! {
     states errors options datagrams batches control_messages multicast ipv6 forks executed passing epolls polls signals
     timeouts threads shutdowns streams transfers duplicates flags urgent corks udp_lite reuse lingering interfaces lookups numbers
-    echoes deferrals netlink
+    echoes deferrals netlink namespaces
 }
 
 fn must_agree(program: &'static Program, environment: Environment) {
