@@ -211,8 +211,8 @@ impl Bridge {
         Ok(near)
     }
 
-    /// Joins the near end of an idle stream socket, whose connect the engine has begun, to a far end.
-    pub fn connecting(&mut self, id: SocketId, near: BorrowedFd<'_>) -> Result<()> {
+    /// Joins the near end of an idle stream socket, whose connect the engine has begun, to a far end. Whether it is a blocking one.
+    pub fn connecting(&mut self, id: SocketId, near: BorrowedFd<'_>) -> Result<bool> {
         let (far, blocks) = self.meet(id, near)?;
         self.interest.add(&far, id.0, EventFlags::empty())?;
         if let Some(socket) = self.sockets.get_mut(&id) {
@@ -221,7 +221,10 @@ impl Bridge {
         }
         self.bound_queue(id);
         // Who waits in a connect(2) does not poll meanwhile, and a handshake may be over at once.
-        if blocks { Ok(()) } else { self.fill(id, near) }
+        if !blocks {
+            self.fill(id, near)?;
+        }
+        Ok(blocks)
     }
 
     /// Keeps POLLOUT off a near end that is still connecting.

@@ -179,11 +179,17 @@ pub(super) fn post_from(
     build.copy_from_slice(&BUILD);
     let length = postcard::to_slice(&message, rest).map_err(|_| Error::InvalidArgument)?.len();
     let bytes = &space[..BUILD.len() + length];
-    sockopt::set_socket_timeout(socket, Timeout::Send, Some(patience.unwrap_or(SILENCE)))?;
-    let send =
-        |road| unix::send_message(socket, Some(road), [bytes, payload], descriptors, SendFlags::empty());
+    let send = |road, flags| unix::send_message(socket, Some(road), [bytes, payload], descriptors, flags);
     for road in roads {
-        match persist(patience, signals, || send(road)) {
+        let sent = match send(road, SendFlags::DONTWAIT) {
+            // Its queue is full.
+            Err(Errno::AGAIN) => {
+                sockopt::set_socket_timeout(socket, Timeout::Send, Some(patience.unwrap_or(SILENCE)))?;
+                persist(patience, signals, || send(road, SendFlags::empty()))
+            }
+            sent => sent,
+        };
+        match sent {
             Err(Errno::CONNREFUSED | Errno::NOENT) => {}
             sent => return Ok(sent?),
         }

@@ -116,18 +116,24 @@ impl Inner {
             }
         }
         self.engine.connect(id, to, sys::now())?;
-        let begun = self.bridge.connecting(id, near).and_then(|()| {
+        let begun = self.bridge.connecting(id, near).and_then(|blocks| {
             self.step();
             self.bridge.follow(id, &mut self.engine, sys::now());
-            self.bridge.fill(id, near)
+            self.bridge.fill(id, near)?;
+            Ok(blocks)
         });
-        if let Err(error) = begun {
-            // Out of descriptors, most likely. The near end may be connected already: the program has to begin anew.
-            self.engine.abort(id, sys::now());
-            self.bridge.end(id, &mut self.engine, sys::now());
-            return Err(error);
+        match begun {
+            // Who would wait need not, where the handshake is over at once.
+            Ok(true) => self.connected(id),
+            // Linux lets nobody see that, over loopback.
+            Ok(false) => Ok(Connect::Pending),
+            Err(error) => {
+                // Out of descriptors, most likely. The near end may be connected already: the program has to begin anew.
+                self.engine.abort(id, sys::now());
+                self.bridge.end(id, &mut self.engine, sys::now());
+                Err(error)
+            }
         }
-        Ok(Connect::Pending)
     }
 
     /// What has become of a connect that was begun.
