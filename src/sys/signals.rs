@@ -98,6 +98,8 @@ pub struct Came {
     pub sent: bool,
     /// That process, if this one has a number for it: one outside of this pid namespace has none.
     pub sender: Option<Pid>,
+    /// Whether it was sent by `send_typed`.
+    pub typed: bool,
 }
 
 impl Awaited {
@@ -138,7 +140,10 @@ impl Awaited {
                 let sender = unsafe { info.si_pid() };
                 // SI_USER, SI_QUEUE, SI_TKILL and their like are not positive (sigaction(2)).
                 let sent = info.si_code <= 0;
-                return Came { signal, sent, sender: Pid::from_raw(sender).filter(|_| sent) };
+                let sender = Pid::from_raw(sender).filter(|_| sent);
+                // SAFETY: what goes with a signal is told in it, where si_code says so.
+                let typed = info.si_code == libc::SI_QUEUE && unsafe { info.si_value() }.sival_ptr == TYPED;
+                return Came { signal, sent, sender, typed };
             }
         }
     }
@@ -148,6 +153,15 @@ impl Awaited {
         // SAFETY: the set is one that the kernel gave.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, core::ptr::null_mut()) };
     }
+}
+
+/// What goes with a signal of `send_typed`.
+const TYPED: *mut libc::c_void = core::ptr::without_provenance_mut(1);
+
+/// Sends on a signal that a key of the terminal sent.
+pub fn send_typed(process: Pid, signal: i32) {
+    // SAFETY: a number goes with it, and no memory.
+    unsafe { libc::sigqueue(process.as_raw_pid(), signal, libc::sigval { sival_ptr: TYPED }) };
 }
 
 /// Does `work`, for which the kernel may send this thread `signal`, and throws that away: it is not about the program's own.

@@ -100,6 +100,17 @@ fn what_descends_from_the_program_ends_with_a_killed_wrapper() {
     }
 }
 
+/// What the program has left behind gets what is sent to the wrapper, or typed at its terminal.
+#[test]
+fn a_daemon_hears_signals_when_its_program_has_ended() {
+    for by in ["terminal", "SIGTERM"] {
+        let script = include_str!("python/processes/daemon.py");
+        let command = Stack::run().command();
+        let outcome = Program::new(PYTHON).args(["-c", script, by]).args(command).run().success();
+        assert_eq!(outcome.text(), "ended with 3\n", "{by}: {outcome}");
+    }
+}
+
 fn children(process: Pid) -> Vec<Pid> {
     let list = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).expect("proc(5)");
     list.split_whitespace().filter_map(|number| Pid::from_raw(number.parse().ok()?)).collect()

@@ -11,14 +11,14 @@
 //! * The host has a process group of its own from when there is a program: who kills the whole group, as timeout(1) does, does not
 //!   kill both. The program is in the guardian's, which is the terminal's; and so is the host before, whom an interrupt from there
 //!   ends while it waits for its network.
-//! * The guardian passes signals on to the host, and ends as the host ended. It has neither sockets nor threads.
+//! * The guardian passes signals on to the host, also those of the terminal's keys, and ends as the host ended. It has neither sockets nor threads.
 //!
 //! Limits: what runs as another user, whom this one may not kill, is left; and where there is no /proc, all but the program.
 
 use crate::{Failure, run};
 use rustix::process::{Pid, Signal, WaitOptions, getpid, getppid, setpgid};
 use std::process::ExitCode;
-use tubesock::sys::signals::Awaited;
+use tubesock::sys::signals::{self, Awaited};
 use tubesock::sys::{self, processes};
 
 /// Who this process is.
@@ -84,6 +84,8 @@ pub(crate) fn watch(host: Pid, others: &[u32], awaited: &Awaited) -> ExitCode {
         if came.signal != libc::SIGCHLD {
             if came.sent {
                 run::pass_on(came.signal, host);
+            } else if matches!(came.signal, libc::SIGINT | libc::SIGQUIT) {
+                signals::send_typed(host, came.signal);
             }
             continue;
         }

@@ -3,7 +3,8 @@
 //!
 //! * The program has the terminal, process group, limits and signal mask that we were given. Writing to the terminal does not
 //!   stop us (SIGTTOU is blocked). What the kernel sends to the group
-//!   (interrupt from the terminal) the program gets by itself; what a process sends to us is passed on.
+//!   (interrupt from the terminal) the program gets by itself; what a process sends to us is passed on. When the program has ended
+//!   both go to what it left, such as a daemon.
 //! * Orphans of the program come to us (child subreaper), so that the last one is known.
 //! * On a shared host it is the program itself, which `join` becomes.
 //! * If we are killed, so is the program and all that descends from it (`guardian`); their peers see the end of a killed
@@ -174,8 +175,13 @@ fn wait(program: &Child, awaited: &Awaited, guardian: Guardian) -> Option<WaitSt
         let came = awaited.wait();
         if came.signal != libc::SIGCHLD {
             // Others do not mean us: they know the guardian.
-            if came.sender == Some(guardian.process) && status.is_none() {
-                pass_on(came.signal, program);
+            if came.sender == Some(guardian.process) {
+                match status {
+                    // What was typed at the terminal it has got by itself.
+                    None if !came.typed => pass_on(came.signal, program),
+                    None => {}
+                    Some(_) => pass_on_to_the_rest(came.signal),
+                }
             }
             continue;
         }
@@ -202,10 +208,18 @@ fn wait(program: &Child, awaited: &Awaited, guardian: Guardian) -> Option<WaitSt
     }
 }
 
-/// Sends one of `PASSED_ON` to a child that was not waited for yet.
+/// Sends one of `PASSED_ON` to a child that was not waited for yet, if it may be.
 pub(crate) fn pass_on(signal: i32, child: Pid) {
     let signal = Signal::from_named_raw(signal).expect("one of PASSED_ON");
     let _ = rustix::process::kill_process(child, signal);
+}
+
+/// Sends one of `PASSED_ON` to those that came to us when the program ended: to a daemon, not to what it started.
+fn pass_on_to_the_rest(signal: i32) {
+    let rest = processes::children(sys::process_id());
+    rest.into_iter()
+        .filter_map(|left| Pid::from_raw(left.cast_signed()))
+        .for_each(|left| pass_on(signal, left));
 }
 
 /// As the program ended: by its status, or by its signal.
