@@ -15,6 +15,7 @@ mod settings;
 mod trace;
 
 use crate::addressing::{Addressing, Cidr, Route, address_of};
+use crate::ip;
 pub use bypass::Bypass;
 pub use capture::Capture;
 use core::fmt;
@@ -294,10 +295,19 @@ fn items<'a>(setting: &Setting, value: &'a OsStr) -> Vec<&'a OsStr> {
 
 fn own_address(text: &str) -> Result<Cidr, String> {
     let own: Cidr = text.parse()?;
-    if own.address.is_unspecified() || own.address.is_multicast() || own.address.is_loopback() {
+    let address = own.address;
+    if !ip::is_unicast(address) || address.is_loopback() || address.to_canonical() != address {
         return Err("no host has this address; give that of the program on its network".into());
     }
-    Ok(own)
+    // Of two addresses (RFC 3021) and of one, each is a host's.
+    let Some(everybody) = ip::subnet_broadcast(address, own.bits) else { return Ok(own) };
+    let network = Cidr::new(own.first(), own.bits);
+    let what = match address {
+        _ if address == everybody => "its broadcast address",
+        _ if address == network.address => "the network itself",
+        _ => return Ok(own),
+    };
+    Err(format!("in {network} this is {what}, and no host's; give another address of it"))
 }
 
 fn mtu(text: &str) -> Result<usize, String> {

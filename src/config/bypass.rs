@@ -60,6 +60,9 @@ impl FromStr for Bypass {
             }
         };
         let port = port.map(super::port_number).transpose()?;
+        if port == Some(0) {
+            return Err("nothing is at port 0; leave ':0' out to mean every port".into());
+        }
         Ok(Bypass { address, bits, port })
     }
 }
@@ -114,6 +117,7 @@ mod tests {
             ("[::]/129", "'129' is no length"),
             ("10.0.0.0/+8", "'+8' is no length"),
             ("10.0.0.0/8:", "'' is no port"),
+            ("10.0.0.0/8:0", "nothing is at port 0; leave ':0' out"),
             ("10.0.0.0/8:http", "'http' is no port"),
             ("10.0.0.0/8:1:2", "'1:2' is no port"),
         ];

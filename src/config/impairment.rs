@@ -14,7 +14,7 @@
 //! ```
 //!
 //! What can only be a mistake is refused: a word that comes twice in one place, a direction that comes twice or with nothing
-//! behind it, a queue without room.
+//! behind it, a queue without room, `reorder` without a delay to skip, `gap` without `reorder`.
 #![forbid(unsafe_code)]
 
 use core::fmt;
@@ -213,7 +213,10 @@ impl FromStr for Impairments {
         if named == [false; 2] {
             return Err("nothing is asked for; write for example 'delay 20ms loss 1%'".into());
         }
-        Ok(Impairments { outgoing: named[0].then_some(out), incoming: named[1].then_some(inward), seed })
+        let asked =
+            Impairments { outgoing: named[0].then_some(out), incoming: named[1].then_some(inward), seed };
+        asked.outgoing.iter().chain(&asked.incoming).try_for_each(Impairment::check)?;
+        Ok(asked)
     }
 }
 
@@ -454,6 +457,24 @@ impl fmt::Display for Impairment {
 }
 
 impl Impairment {
+    /// Fails where a word has no effect without another, as tc(8) does.
+    fn check(&self) -> Result<(), String> {
+        let reorders = self.reorder != Probability::NEVER;
+        if reorders && self.delay.is_zero() && self.jitter.is_zero() {
+            return Err(
+                "'reorder' lets packets skip the delay, and there is none in each direction that it is for; \
+                        write for example 'delay 20ms reorder 25%'"
+                    .into(),
+            );
+        }
+        if self.gap != Impairment::default().gap && !reorders {
+            return Err("'gap' says how far apart packets are reordered, and none is; write for example \
+                        'delay 20ms reorder 25% gap 5'"
+                .into());
+        }
+        Ok(())
+    }
+
     fn is_random(&self) -> bool {
         let lost = match self.loss {
             Loss::None => false,

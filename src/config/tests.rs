@@ -115,6 +115,11 @@ fn an_error_names_what_the_person_wrote() {
             "TUBESOCK_ADDRESS '127.0.0.2/8': no host has this address; give that of the program on its network",
         ),
         (
+            "TUBESOCK_ADDRESS",
+            "192.0.2.255/24",
+            "TUBESOCK_ADDRESS '192.0.2.255/24': in 192.0.2.0/24 this is its broadcast address, and no host's; give another address of it",
+        ),
+        (
             "TUBESOCK_GATEWAY",
             "192.0.2.1,192.0.2.2",
             "TUBESOCK_GATEWAY '192.0.2.2': there is one of its family already; give one for IPv4 and one for IPv6",
@@ -137,6 +142,27 @@ fn an_error_names_what_the_person_wrote() {
     ] {
         let config = Config::with_flags(&[(setting(flag), vec![value.into()])], []);
         assert!(config.is_err_and(|error| error.starts_with(message)), "{flag}");
+    }
+}
+
+#[test]
+fn addresses_that_a_host_can_have() {
+    let read = |text| own_address(text).err();
+    for text in ["192.0.2.0/31", "192.0.2.1/31", "192.0.2.0/32", "10.0.0.1/0", "2001:db8::/64", "fe80::1/64"]
+    {
+        assert_eq!(read(text), None, "{text}");
+    }
+    for (text, why) in [
+        ("192.0.2.0/24", "this is the network itself"),
+        ("192.0.2.3/30", "is its broadcast address"),
+        ("240.0.0.1/24", "no host has this address"),
+        ("255.255.255.255/32", "no host has this address"),
+        ("224.0.0.1/24", "no host has this address"),
+        ("::/64", "no host has this address"),
+        ("ff02::1/64", "no host has this address"),
+        ("::ffff:192.0.2.1/120", "no host has this address"),
+    ] {
+        assert!(read(text).is_some_and(|problem| problem.contains(why)), "{text}: {:?}", read(text));
     }
 }
 

@@ -48,12 +48,19 @@ fn directions_are_apart() {
 
 #[test]
 fn whether_the_seed_matters() {
-    for text in
-        ["delay 20ms 1ms", "out loss 1%", "loss gemodel 1%", "duplicate 1%", "corrupt 100%", "in reorder 5%"]
-    {
+    for text in [
+        "delay 20ms 1ms",
+        "out loss 1%",
+        "loss gemodel 1%",
+        "duplicate 1%",
+        "corrupt 100%",
+        "in delay 1ms reorder 5%",
+    ] {
         assert!(parsed(text).is_random(), "{text}");
     }
-    for text in ["delay 20ms", "loss 100%", "rate 1mbit limit 5", "down 1s", "reorder 100% gap 5", "none"] {
+    for text in
+        ["delay 20ms", "loss 100%", "rate 1mbit limit 5", "down 1s", "delay 1ms reorder 100% gap 5", "none"]
+    {
         assert!(!parsed(text).is_random(), "{text}");
     }
 }
@@ -96,6 +103,10 @@ fn what_is_no_impairment() {
         ("loss 1% in", "'in' has nothing behind it"),
         ("out seed 1", "'out' has nothing behind it"),
         ("seed 1 loss 1% seed 2", "'seed' comes twice"),
+        ("reorder 50%", "'reorder' lets packets skip the delay, and there is none"),
+        ("rate 1mbit reorder 50%", "'reorder' lets packets skip the delay"),
+        ("reorder 50% out delay 20ms", "'reorder' lets packets skip the delay"),
+        ("delay 20ms gap 5", "'gap' says how far apart packets are reordered, and none is"),
     ] {
         let error = text.parse::<Impairments>().expect_err(text);
         assert!(error.starts_with(expected), "{text}: {error}");
