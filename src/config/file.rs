@@ -9,7 +9,8 @@
 #![forbid(unsafe_code)]
 
 use super::settings::Field;
-use super::{Config, SETTINGS};
+use super::{Config, SETTINGS, Setting};
+use core::fmt;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
@@ -37,22 +38,20 @@ pub fn read_file(path: &Path, longest: u64) -> Result<Vec<u8>, String> {
 impl Config {
     /// Takes the settings of the file at `path`.
     pub(super) fn apply_file(&mut self, path: &OsStr) -> Result<(), String> {
-        let shown = Path::new(path).display();
         let bytes = read_file(Path::new(path), FILE_MAX)?;
-        let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-        self.apply_text(&text).map_err(|problem| format!("{shown}: {problem}"))
+        self.apply_text(&String::from_utf8(bytes).map_err(|_| "it is not UTF-8")?)
     }
 
     fn apply_text(&mut self, text: &str) -> Result<(), String> {
         let table: Table = text.parse().map_err(|error| in_line(text, &error))?;
         for (name, value) in table {
-            let named = |setting: &&super::Setting| setting.flag.strip_prefix("--") == Some(&name);
+            let named = |setting: &&Setting| setting.flag.strip_prefix("--") == Some(&name);
             let setting = SETTINGS.iter().find(named).filter(|setting| setting.field != Field::Config);
-            let setting = setting.ok_or_else(|| format!("'{name}': there is no such setting"))?;
-            let values = values(&value, setting.separator.is_some()).ok_or_else(|| {
-                let several = if setting.separator.is_some() { ", or an array of them" } else { "" };
-                format!("'{name}': write a string, a whole number, or true or false{several}")
+            let setting = setting.ok_or_else(|| match value {
+                Value::Table(_) => format!("[{name}]: there is no such table; settings stand without one"),
+                _ => format!("'{name}': there is no such setting"),
             })?;
+            let values = values(setting, &value).map_err(|problem| format!("'{name}' {problem}"))?;
             self.apply(setting, &name, &values)?;
         }
         Ok(())
@@ -65,20 +64,48 @@ fn in_line(text: &str, error: &toml::de::Error) -> String {
     format!("line {}: {}", before.matches('\n').count() + 1, error.message())
 }
 
-/// As the flag would have them.
-fn values(value: &Value, several: bool) -> Option<Vec<OsString>> {
+/// As the flag would have them. The error says what stands there instead.
+fn values(setting: &Setting, value: &Value) -> Result<Vec<OsString>, String> {
+    let several = setting.separator.is_some();
+    let one = |value: &Value| match (setting.form(), value) {
+        (Form::Switch, Value::Boolean(on)) => Ok(if *on { "1" } else { "0" }.into()),
+        (Form::Number, Value::Integer(number)) => Ok(number.to_string().into()),
+        (Form::Text, Value::String(text)) => Ok(text.into()),
+        (form, other) => {
+            let array = if several { ", or an array of such" } else { "" };
+            Err(format!("has a value of type {}; write {form}{array}", other.type_str()))
+        }
+    };
     match value {
         Value::Array(items) if several => items.iter().map(one).collect(),
         value => one(value).map(|value| vec![value]),
     }
 }
 
-fn one(value: &Value) -> Option<OsString> {
-    match value {
-        Value::String(text) => Some(text.into()),
-        Value::Integer(number) => Some(number.to_string().into()),
-        Value::Boolean(on) => Some(if *on { "1" } else { "0" }.into()),
-        Value::Float(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
+/// What a value is in TOML.
+enum Form {
+    Switch,
+    Number,
+    Text,
+}
+
+impl Setting {
+    fn form(&self) -> Form {
+        match self.field {
+            Field::Mtu => Form::Number,
+            _ if self.value.is_empty() => Form::Switch,
+            _ => Form::Text,
+        }
+    }
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Form::Switch => "true or false, without quotes",
+            Form::Number => "a whole number, without quotes",
+            Form::Text => "a string in quotes",
+        })
     }
 }
 
@@ -109,12 +136,22 @@ mod tests {
         for (text, expected) in [
             ("lnik = 'nat'", "'lnik': there is no such setting"),
             ("config = 'other'", "'config': there is no such setting"),
-            ("mtu = 1.5", "'mtu': write a string, a whole number, or true or false"),
-            ("mtu = [1500]", "'mtu': write a string"),
+            ("[run]\nmtu = 1500", "[run]: there is no such table; settings stand without one"),
+            ("mtu = 1.5", "'mtu' has a value of type float; write a whole number, without quotes"),
+            ("mtu = '1400'", "'mtu' has a value of type string; write a whole number, without quotes"),
+            ("mtu = [1500]", "'mtu' has a value of type array; write a whole number"),
+            ("strict = 'true'", "'strict' has a value of type string; write true or false, without quotes"),
+            ("capture-calls = 1", "'capture-calls' has a value of type integer; write true or false"),
+            ("log = true", "'log' has a value of type boolean; write a string in quotes"),
             (
-                "address = [1.5]",
-                "'address': write a string, a whole number, or true or false, or an array of them",
+                "publish = 8080",
+                "'publish' has a value of type integer; write a string in quotes, or an array of such",
             ),
+            (
+                "address = ['192.0.2.1', 5]",
+                "'address' has a value of type integer; write a string in quotes, or an array",
+            ),
+            ("log = 'loud'", "log 'loud': not a level"),
             ("mtu = 9", "mtu '9': no size of a packet"),
             ("mtu", "line 1: "),
         ] {

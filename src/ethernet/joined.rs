@@ -13,6 +13,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 /// Between two tries.
@@ -33,19 +34,7 @@ pub struct Joined {
 impl Joined {
     /// Connects to the socket at `path`; the largest packet on it is what both ends were told. The error is for people.
     pub fn connect(path: &Path, mtu: usize) -> Result<Joined, String> {
-        Joined::open(path, mtu).map_err(|errno| {
-            let (why, name) = match errno {
-                Errno::NOENT => {
-                    ("nothing listens there; start passt, QEMU or 'tubesock switch' first", "ENOENT".into())
-                }
-                Errno::CONNREFUSED => ("who listened there has gone; start it again", "ECONNREFUSED".into()),
-                Errno::ACCESS => {
-                    ("you may not write to that socket; its owner can change that", "EACCES".into())
-                }
-                _ => ("the kernel gives no other reason", std::io::Error::from(errno).to_string()),
-            };
-            format!("--link stream:{}: cannot connect ({name}): {why}", path.display())
-        })
+        Joined::open(path, mtu).map_err(|errno| complaint(path, errno))
     }
 
     fn open(path: &Path, mtu: usize) -> Result<Joined, Errno> {
@@ -86,6 +75,28 @@ impl Joined {
         self.stream = stream;
         Ok(())
     }
+}
+
+/// What is told: what failed, with the errno, and what to do.
+fn complaint(path: &Path, errno: Errno) -> String {
+    let (why, name) = match errno {
+        Errno::NOENT => {
+            ("nothing listens there; start passt, QEMU or 'tubesock switch' first", "ENOENT".into())
+        }
+        // The kernel's answer for every file that is not a socket, too.
+        Errno::CONNREFUSED if path.metadata().is_ok_and(|file| !file.file_type().is_socket()) => (
+            "this is no socket; give the one at which passt, QEMU or 'tubesock switch' listens",
+            "ECONNREFUSED".into(),
+        ),
+        Errno::CONNREFUSED => ("who listened there has gone; start it again", "ECONNREFUSED".into()),
+        Errno::PROTOTYPE => {
+            ("that socket takes no streams; if it is a 'tubesock host', give it by --host", "EPROTOTYPE".into())
+        }
+        Errno::ACCESS => ("you may not write to that socket; its owner can change that", "EACCES".into()),
+        Errno::NAMETOOLONG => ("a socket's path has 107 bytes at most", "ENAMETOOLONG".into()),
+        _ => ("the kernel gives no other reason", std::io::Error::from(errno).to_string()),
+    };
+    format!("--link stream:{}: cannot connect ({name}): {why}", path.display())
 }
 
 impl Frames for Joined {

@@ -148,6 +148,9 @@ fn a_device_that_cannot_be_had_says_why() {
             "--link tun:lo: cannot attach to the device (EINVAL): there is an interface of that name",
         ),
         (open("a-name-that-is-too-long"), "--link tun:a-name-that-is-too-long: no name of an interface"),
+        (open("."), "--link tun:.: no name of an interface"),
+        (open("a:b"), "--link tun:a:b: no name of an interface"),
+        (open("all"), "--link tun:all: no name of an interface"),
         (unprivileged, "--link tun:mine: cannot attach to the device (EPERM): only root may make"),
     ];
     for (said, expected) in cases {

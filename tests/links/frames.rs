@@ -257,6 +257,9 @@ fn hosts_on_one_switch() {
     assert!(!path.exists());
     let refused = Program::new("true").on(&on_switch(&path, 1)).run().status(78);
     assert!(refused.stderr.contains("cannot connect (ENOENT): nothing listens there"), "{refused}");
+    std::fs::write(&path, "").expect("the directory is ours");
+    let refused = Program::new("true").on(&on_switch(&path, 1)).run().status(78);
+    assert!(refused.stderr.contains("cannot connect (ECONNREFUSED): this is no socket"), "{refused}");
 }
 
 /// Says what connects to the neighbour of the address that it is given end with, until that is the one awaited.

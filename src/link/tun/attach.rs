@@ -11,10 +11,11 @@ const FEATURES: u32 = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
 /// packet. The error is for people.
 pub(crate) fn open(kind: Kind, name: &str, offload: bool) -> Result<(Device, usize), String> {
     let failed = |what: &str, errno, why| complaint(kind, name, what, errno, why);
-    if name.len() > tun::NAME_MAX || name.contains(['/', ' ', '%']) {
+    if !may_be_a_name(name) {
         let kind = word(kind);
         return Err(format!(
-            "--link {kind}:{name}: no name of an interface: at most 15 bytes, without / % and space"
+            "--link {kind}:{name}: no name of an interface: at most 15 bytes, without / : % and space, and not one of \
+             . .. all default"
         ));
     }
     let clone = tun::open()
@@ -27,6 +28,13 @@ pub(crate) fn open(kind: Kind, name: &str, offload: bool) -> Result<(Device, usi
     }
     let mtu = device.mtu().map_err(|errno| failed("cannot read the MTU", errno, "has the device gone?"))?;
     Ok((device, mtu))
+}
+
+/// Whether the kernel lets an interface be called so (dev_valid_name, and what /proc/sys/net has beside interfaces).
+fn may_be_a_name(name: &str) -> bool {
+    let is_apart =
+        |letter: char| matches!(letter, '/' | ':' | '%') || letter.is_ascii_whitespace() || letter == '\x0b';
+    name.len() <= tun::NAME_MAX && !name.contains(is_apart) && ![".", "..", "all", "default"].contains(&name)
 }
 
 fn word(kind: Kind) -> &'static str {
