@@ -10,6 +10,7 @@ mod host_address;
 mod impairment;
 mod link_choice;
 mod log_level;
+mod names;
 mod publish;
 mod settings;
 mod trace;
@@ -24,6 +25,7 @@ pub use host_address::{HostAddress, Key, PROCESS_LENGTH};
 pub use impairment::{Impairment, Impairments, Limit, Loss, Probability};
 pub use link_choice::LinkChoice;
 pub use log_level::LogLevel;
+pub use names::Names;
 pub use publish::Publish;
 use publish::{ip_address, port_number};
 use settings::Field;
@@ -72,6 +74,8 @@ pub struct Config {
     pub strict: bool,
     /// TUBESOCK_HOST: the host that makes the sockets, where it is another process's; all else is that host's affair.
     pub host: Option<HostAddress>,
+    /// What each setting is called by who gave it.
+    pub names: Names,
 }
 
 impl Config {
@@ -148,6 +152,7 @@ impl Config {
             | Field::Trace
             | Field::Strict => {}
         }
+        self.names.remember(setting.flag, name);
         for value in values {
             for item in items(setting, value) {
                 self.take(setting.field, item)
@@ -200,27 +205,40 @@ impl Config {
 
     /// Fails where settings do not go with each other. The error is a sentence for a person.
     pub fn check(&self) -> Result<(), String> {
-        let without = |flag: &str, given: bool| match given {
-            true => Err(format!("{flag} does not go with --link {}: leave one of them out", self.link)),
+        let name = |flag| self.names.of(flag);
+        let without = |flag: &'static str, given: bool| match given {
+            true => {
+                let (one, other) = (name(flag), name("--link"));
+                Err(format!("{one} does not go with {other} {}: leave one of them out", self.link))
+            }
             false => Ok(()),
         };
         let trace = self.trace.as_ref().and_then(Trace::file);
         if trace.is_some() && trace == self.capture.as_ref().and_then(Capture::file) {
-            return Err("--trace and --capture cannot share a file: give each its own".into());
+            return Err(self.names.sharing());
         }
         // Within another 'tubesock run' it is that one's, which has the capture.
         if self.capture_calls && self.capture.is_none() && self.host.is_none() {
-            return Err("--capture-calls: there is no capture to put calls into; give --capture FILE".into());
+            let calls = name("--capture-calls");
+            return Err(format!("{calls}: there is no capture to put calls into; give --capture FILE"));
         }
         if self.mtu.is_some_and(|mtu| mtu < MTU_V6) && self.address.iter().any(|own| own.address.is_ipv6()) {
-            return Err(format!("--mtu: IPv6 needs {MTU_V6} at least; give more, or no address of IPv6"));
+            let mtu = name("--mtu");
+            return Err(format!("{mtu}: IPv6 needs {MTU_V6} at least; give more, or no address of IPv6"));
         }
         if self.link == LinkChoice::Nat {
             // It has addresses of its own, and no other way.
             without("--address", !self.address.is_empty())?;
             without("--gateway", !self.gateway.is_empty())?;
             without("--route", !self.route.is_empty())?;
-            return publish::each_once(&self.publish);
+            return publish::each_once(&self.publish).map_err(|why| format!("{}: {why}", name("--publish")));
+        }
+        if matches!(self.link, LinkChoice::Tun(_)) && self.address.is_empty() {
+            let link = name("--link");
+            return Err(format!(
+                "{link} {}: the program has no address there; give --address CIDR",
+                self.link
+            ));
         }
         without("--publish", !self.publish.is_empty())
     }

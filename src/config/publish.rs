@@ -24,7 +24,9 @@ pub(super) fn each_once(publish: &[Publish]) -> Result<(), String> {
     });
     again.map_or(Ok(()), |(_, one)| {
         let (listen, protocol) = (one.listen, if one.datagram { "/udp" } else { "" });
-        Err(format!("--publish: {listen}{protocol} is there twice, and can lead to one port only; leave one of them out"))
+        Err(format!(
+            "{listen}{protocol} is there twice, and can lead to one port only; leave one of them out"
+        ))
     })
 }
 

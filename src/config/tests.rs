@@ -57,6 +57,7 @@ fn every_variable_is_read() {
         strict: true,
         bypass: vec![parsed("127.0.0.0/8"), parsed("[::1]/128:80")],
         host: Some(HostAddress::Path("/run/h".into())),
+        names: Names::default(),
     };
     assert_eq!(config, Ok(expected));
 }
@@ -185,7 +186,8 @@ fn a_flag_replaces_the_variable() {
 #[test]
 fn trace_and_capture_have_a_file_each() {
     let config = |trace| from(&[("TUBESOCK_TRACE", trace), ("TUBESOCK_CAPTURE", "/x")]).expect("good values");
-    assert!(config("/x").check().is_err_and(|error| error.starts_with("--trace and --capture cannot share")));
+    let shared = "TUBESOCK_TRACE and TUBESOCK_CAPTURE cannot share a file: give each its own";
+    assert_eq!(config("/x").check(), Err(shared.into()));
     assert_eq!([config("/y").check(), config("-").check()], [Ok(()), Ok(())]);
     let both = from(&[("TUBESOCK_TRACE", "-"), ("TUBESOCK_CAPTURE", "-")]).expect("good values");
     assert_eq!((both.check(), both.capture), (Ok(()), Some(Capture::Output)));
@@ -209,6 +211,7 @@ fn variables_give_the_configuration_back() {
         strict: true,
         bypass: vec![parsed("127.0.0.0/8"), parsed("[::1]/128:80")],
         host: Some(HostAddress::Path("/run/h".into())),
+        names: Names::default(),
     };
     let variables = config.variables().into_iter().map(|(name, value)| (name.into(), value));
     assert_eq!(Config::from_environment(variables), Ok(config));
@@ -251,26 +254,41 @@ fn settings_that_do_not_go_with_each_other() {
     for (variables, expected) in [
         (
             [("TUBESOCK_LINK", ""), ("TUBESOCK_ADDRESS", "192.0.2.1/24")],
-            "--address does not go with --link nat",
+            "TUBESOCK_ADDRESS does not go with --link nat",
         ),
-        ([("TUBESOCK_LINK", ""), ("TUBESOCK_ROUTE", "192.0.2.0/24")], "--route does not go with --link nat"),
         (
-            [("TUBESOCK_LINK", "tun:x"), ("TUBESOCK_PUBLISH", "1:1")],
-            "--publish does not go with --link tun:x",
+            [("TUBESOCK_LINK", ""), ("TUBESOCK_ROUTE", "192.0.2.0/24")],
+            "TUBESOCK_ROUTE does not go with --link nat",
+        ),
+        (
+            [("TUBESOCK_LINK", "tap:x"), ("TUBESOCK_PUBLISH", "1:1")],
+            "TUBESOCK_PUBLISH does not go with TUBESOCK_LINK tap:x",
+        ),
+        (
+            [("TUBESOCK_LINK", "tun:x"), ("TUBESOCK_MTU", "1500")],
+            "TUBESOCK_LINK tun:x: the program has no address there",
         ),
         (
             [
                 ("TUBESOCK_LINK", ""),
                 ("TUBESOCK_PUBLISH", "80:1,80:1/udp,127.0.0.1:80:1,0:1,0:1,0.0.0.0:80:2"),
             ],
-            "--publish: 0.0.0.0:80 is there twice",
+            "TUBESOCK_PUBLISH: 0.0.0.0:80 is there twice",
         ),
-        ([("TUBESOCK_CAPTURE_CALLS", "1"), ("TUBESOCK_MTU", "1500")], "--capture-calls: there is no capture"),
-        ([("TUBESOCK_MTU", "1000"), ("TUBESOCK_ADDRESS", "2001:db8::1/64")], "--mtu: IPv6 needs 1280"),
+        (
+            [("TUBESOCK_CAPTURE_CALLS", "1"), ("TUBESOCK_MTU", "1500")],
+            "TUBESOCK_CAPTURE_CALLS: there is no capture",
+        ),
+        ([("TUBESOCK_MTU", "1000"), ("TUBESOCK_ADDRESS", "2001:db8::1/64")], "TUBESOCK_MTU: IPv6 needs 1280"),
     ] {
         let error = from(&variables).expect("each is good").check().expect_err(expected);
         assert!(error.starts_with(expected), "{error}");
     }
+    let flags = [(setting("--link"), vec!["tap:x".into()])];
+    let given =
+        Config::with_flags(&flags, [("TUBESOCK_PUBLISH".into(), "1:1".into())]).expect("each is good");
+    let error = given.check().expect_err("tap publishes nothing");
+    assert!(error.starts_with("TUBESOCK_PUBLISH does not go with --link tap:x"), "{error}");
     let published =
         from(&[("TUBESOCK_PUBLISH", "80:1,80:1/udp,127.0.0.1:80:1,0:1,0:1")]).expect("good values");
     assert_eq!(published.check(), Ok(()));

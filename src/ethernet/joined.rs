@@ -52,14 +52,14 @@ impl Joined {
         let now = sys::now();
         match self.retry {
             None => tracing::error!(
-                "--link stream:{}: {why}: there is no network until somebody listens there again",
+                "stream:{}: {why}: there is no network until somebody listens there again",
                 self.path.display()
             ),
             Some(at) if at > now => return,
             Some(_) => self.timer.expired(),
         }
         if self.retry.is_some() && self.join().is_ok() {
-            tracing::warn!("--link stream:{}: joined again", self.path.display());
+            tracing::warn!("stream:{}: joined again", self.path.display());
             self.retry = None;
         } else {
             self.retry = Some(now + PAUSE);
@@ -96,7 +96,7 @@ fn complaint(path: &Path, errno: Errno) -> String {
         Errno::NAMETOOLONG => ("a socket's path has 107 bytes at most", "ENAMETOOLONG".into()),
         _ => ("the kernel gives no other reason", std::io::Error::from(errno).to_string()),
     };
-    format!("--link stream:{}: cannot connect ({name}): {why}", path.display())
+    format!("stream:{}: cannot connect ({name}): {why}", path.display())
 }
 
 impl Frames for Joined {

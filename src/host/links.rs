@@ -39,19 +39,11 @@ pub(super) struct Attached {
 
 /// Opens the link of `config`. The error is a sentence for a person.
 pub(super) fn open(config: &Config, serves: &Serves<'_>, now: Instant) -> Result<Attached, String> {
-    config.check()?;
     let (mut link, mut addressing) = attach(config, serves.taken(), now)?;
-    let most = link.capabilities().mtu;
-    let mtu = config.mtu.unwrap_or(most);
-    if mtu > most {
-        return Err(format!("--mtu {mtu}: the link {} carries {most}; give no more than that", config.link));
-    }
+    let mtu = config.mtu.unwrap_or(link.capabilities().mtu);
     if config.address.is_empty() && addressing.addresses.iter().all(|own| is_link_local(own.address)) {
         await_address(&mut *link, &mut addressing, serves).ok_or_else(|| {
-            let link = &config.link;
-            format!(
-                "--link {link}: no address is to be had there by DHCP or from a router; give --address CIDR"
-            )
+            of_link(config, "no address is to be had there by DHCP or from a router; give --address CIDR")
         })?;
     }
     let mut link: Box<dyn Link> = Box::new(impaired(link, config, now));
@@ -61,7 +53,7 @@ pub(super) fn open(config: &Config, serves: &Serves<'_>, now: Instant) -> Result
             config::Capture::Output => (Appender::standard_output(), "standard output".into()),
         };
         let capture = out.map_err(std::io::Error::from).and_then(|out| Capture::new(link, out));
-        link = Box::new(capture.map_err(|error| cannot_open("TUBESOCK_CAPTURE", &name, &error))?);
+        link = Box::new(capture.map_err(|error| cannot_open(config.names.of("--capture"), &name, &error))?);
     }
     Ok(Attached { link, addressing, mtu })
 }
@@ -76,8 +68,22 @@ pub(super) fn cannot_open(setting: &str, name: &str, error: &std::io::Error) -> 
 }
 
 /// The link itself, and the addresses, routes and name servers on it: those of the settings, and its own where they name
-/// none.
+/// none. All that the settings ask of a link it can do.
 fn attach(config: &Config, taken: Taken, now: Instant) -> Result<(Box<dyn Link>, Addressing), String> {
+    config.check()?;
+    let (link, addressing) = attach_to(config, taken, now)?;
+    let most = link.capabilities().mtu;
+    match config.mtu {
+        Some(mtu) if mtu > most => {
+            let (setting, link) = (config.names.of("--mtu"), &config.link);
+            Err(format!("{setting} {mtu}: the link {link} carries {most}; give no more than that"))
+        }
+        _ => Ok((link, addressing)),
+    }
+}
+
+fn attach_to(config: &Config, taken: Taken, now: Instant) -> Result<(Box<dyn Link>, Addressing), String> {
+    let named = |problem| format!("{} {problem}", config.names.of("--link"));
     match &config.link {
         LinkChoice::Nat => {
             let mtu = config.mtu.unwrap_or(nat::MTU);
@@ -86,25 +92,22 @@ fn attach(config: &Config, taken: Taken, now: Instant) -> Result<(Box<dyn Link>,
             Ok((Box::new(nat), config.addressing(nat::addressing())))
         }
         LinkChoice::Tun(name) => {
-            let mut addressing = with_address(config)?;
+            let mut addressing = config.addressing(Addressing::default());
             addressing.route_everything();
-            Ok((Box::new(Tun::open(name)?), addressing))
+            Ok((Box::new(Tun::open(name).map_err(named)?), addressing))
         }
-        LinkChoice::Tap(name) => Ok(station(config, Tap::open(name)?)),
+        LinkChoice::Tap(name) => Ok(station(config, Tap::open(name).map_err(named)?)),
         LinkChoice::Stream(path) => {
             let mtu = config.mtu.unwrap_or(UNTAGGED_MTU).min(stream::MTU_MAX);
-            Ok(station(config, Joined::connect(path, mtu)?))
+            Ok(station(config, Joined::connect(path, mtu).map_err(named)?))
         }
         LinkChoice::Wireguard(file) => tunnel(config, file),
     }
 }
 
-/// The addressing of the settings, of a link that brings none.
-fn with_address(config: &Config) -> Result<Addressing, String> {
-    if config.address.is_empty() {
-        return Err(format!("--link {}: the program has no address there; give --address CIDR", config.link));
-    }
-    Ok(config.addressing(Addressing::default()))
+/// A problem with the link of the settings.
+fn of_link(config: &Config, problem: &str) -> String {
+    format!("{} {}: {problem}", config.names.of("--link"), config.link)
 }
 
 /// A tunnel, whose file brings what the settings do not say.
@@ -112,10 +115,8 @@ fn tunnel(config: &Config, file: &Path) -> Result<(Box<dyn Link>, Addressing), S
     let configuration = wireguard::read(file)?;
     let mut addressing = config.addressing(configuration.addressing());
     if addressing.addresses.is_empty() {
-        let link = &config.link;
-        return Err(format!(
-            "--link {link}: the program has no address there; give Address in the file, or --address CIDR"
-        ));
+        let problem = "the program has no address there; give Address in the file, or --address CIDR";
+        return Err(of_link(config, problem));
     }
     addressing.route_everything();
     Ok((Box::new(Wireguard::open(file, &configuration)?), addressing))
@@ -192,13 +193,14 @@ fn impaired(link: Box<dyn Link>, config: &Config, now: Instant) -> Impair<Box<dy
     let asked = config.impair.unwrap_or_default();
     let seed = asked.seed.unwrap_or_else(|| u64::from_ne_bytes(sys::entropy()));
     if asked.is_random() && asked.seed.is_none() {
-        tracing::warn!("--impair: seed {seed}; give it to have the same decisions again");
+        let setting = config.names.of("--impair");
+        tracing::warn!("{setting}: seed {seed}; give it to have the same decisions again");
     }
     let [outgoing, incoming] = [asked.outgoing, asked.incoming].map(Option::unwrap_or_default);
     Impair::new(link, outgoing, incoming, seed, now)
 }
 
-/// Whether the link of `config` can be had: it is opened, and let go of.
+/// Whether the link of `config` can be had, and what is published on it: it is opened, and let go of.
 pub fn try_link(config: &Config) -> Result<(), String> {
     attach(config, Taken::Refused, sys::now()).map(|_| ())
 }

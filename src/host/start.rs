@@ -229,14 +229,18 @@ fn find_or_run(config: &Config, process: u32, signals: &Blocked) -> Result<Place
     match &config.host {
         Some(at) if !has_gone(at) => use_elsewhere(at.clone(), config),
         _ if config.strict => {
-            let message = "TUBESOCK_STRICT: only 'tubesock run' can see to that, from outside; start the program by it, \
-                           or unset the variable";
-            Err(message.into())
+            let setting = config.names.of("--strict");
+            Err(format!(
+                "{setting}: only 'tubesock run' can see to that, from outside; start the program by it, or take the \
+                 setting back"
+            ))
         }
         _ if config.capture == Some(Capture::Output) => {
-            let message = "TUBESOCK_CAPTURE '-': standard output is the program's; give a file, or start the program by \
-                           'tubesock run --capture -'";
-            Err(message.into())
+            let setting = config.names.of("--capture");
+            Err(format!(
+                "{setting} '-': standard output is the program's; give a file, or start the program by 'tubesock run \
+                 --capture -'"
+            ))
         }
         _ => {
             let host = run(config, process, &Serves::ThisProcess(signals))?;
@@ -264,7 +268,7 @@ fn use_elsewhere(at: Address, config: &Config) -> Result<Place, String> {
 fn start_trace(config: &Config) -> Result<(), String> {
     let Some(to) = &config.trace else { return Ok(()) };
     let place = to.file().map_or("standard error".into(), |path| path.display().to_string());
-    trace::start(to).map_err(|error| links::cannot_open("TUBESOCK_TRACE", &place, &error))
+    trace::start(to).map_err(|error| links::cannot_open(config.names.of("--trace"), &place, &error))
 }
 
 /// Lets the capture of the host have this process's calls, if it is to.

@@ -1,4 +1,4 @@
-//! The trace: a line a call and a line a packet, in the file of TUBESOCK_TRACE. `tubesock demo` draws its ladder from
+//! The trace: a line a call and a line a packet, in the file of `--trace`. `tubesock demo` draws its ladder from
 //! it; so can any other program. Or each is drawn at once, on standard error (`rung`).
 //!
 //! ```text
@@ -122,7 +122,7 @@ fn write(now: Instant, what: fmt::Arguments<'_>) {
 fn end(errno: Errno) {
     // EBADF: this child, forked without a host, has closed the file.
     if ENABLED.swap(false, Ordering::Relaxed) && errno != Errno::BADF {
-        tracing::error!("TUBESOCK_TRACE: {}; the trace ends here", std::io::Error::from(errno));
+        tracing::error!("the trace ends here: {}", std::io::Error::from(errno));
     }
 }
 

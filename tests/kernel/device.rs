@@ -142,16 +142,13 @@ fn a_device_that_cannot_be_had_says_why() {
         Tun::open("mine").err().unwrap_or_default()
     });
     let cases = [
-        (open("held"), "--link tun:held: cannot attach to the device (EBUSY): another process"),
-        (
-            open("lo"),
-            "--link tun:lo: cannot attach to the device (EINVAL): there is an interface of that name",
-        ),
-        (open("a-name-that-is-too-long"), "--link tun:a-name-that-is-too-long: no name of an interface"),
-        (open("."), "--link tun:.: no name of an interface"),
-        (open("a:b"), "--link tun:a:b: no name of an interface"),
-        (open("all"), "--link tun:all: no name of an interface"),
-        (unprivileged, "--link tun:mine: cannot attach to the device (EPERM): only root may make"),
+        (open("held"), "tun:held: cannot attach to the device (EBUSY): another process"),
+        (open("lo"), "tun:lo: cannot attach to the device (EINVAL): there is an interface of that name"),
+        (open("a-name-that-is-too-long"), "tun:a-name-that-is-too-long: no name of an interface"),
+        (open("."), "tun:.: no name of an interface"),
+        (open("a:b"), "tun:a:b: no name of an interface"),
+        (open("all"), "tun:all: no name of an interface"),
+        (unprivileged, "tun:mine: cannot attach to the device (EPERM): only root may make"),
     ];
     for (said, expected) in cases {
         assert!(said.starts_with(expected), "{said:?} instead of {expected:?}");

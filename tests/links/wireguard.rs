@@ -338,8 +338,7 @@ fn refused(peer: &str, reason: [&str; 2]) {
     let stack = world.over(&file, Stack::run()).log("debug");
     let curl = world.curl(&server, INSIDE[0], 1).arg("-v");
     let outcome = world.ours(curl, &stack).finish().status(7);
-    let expected =
-        format!("--link wireguard:{}: the peer of line 5, {ENDPOINT}{}", file.display(), reason[0]);
+    let expected = format!("wireguard:{}: the peer of line 5, {ENDPOINT}{}", file.display(), reason[0]);
     assert!(outcome.stderr.contains(&expected) && outcome.stderr.contains(reason[1]), "{outcome}");
     assert!(outcome.stderr.contains("No route to host"), "{outcome}");
     for key in [OURS, THEIRS, NOBODYS].into_iter().flatten().chain([PRESHARED]) {

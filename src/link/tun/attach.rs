@@ -14,7 +14,7 @@ pub(crate) fn open(kind: Kind, name: &str, offload: bool) -> Result<(Device, usi
     if !may_be_a_name(name) {
         let kind = word(kind);
         return Err(format!(
-            "--link {kind}:{name}: no name of an interface: at most 15 bytes, without / : % and space, and not one of \
+            "{kind}:{name}: no name of an interface: at most 15 bytes, without / : % and space, and not one of \
              . .. all default"
         ));
     }
@@ -58,7 +58,7 @@ fn complaint(kind: Kind, name: &str, what: &str, errno: Errno, why: &str) -> Str
         Errno::INVAL => "EINVAL".into(),
         _ => std::io::Error::from_raw_os_error(number).to_string(),
     };
-    format!("--link {kind}:{name}: {what} ({errno}): {why}")
+    format!("{kind}:{name}: {what} ({errno}): {why}")
 }
 
 fn why_not_open(errno: Errno) -> &'static str {

@@ -38,11 +38,11 @@ const FILE_MAX: u64 = 4 << 20;
 /// Reads the file at `path`, and says in the log what of it means nothing here. The error is for people.
 pub fn read(path: &Path) -> Result<Configuration, String> {
     let shown = path.display();
-    let text = text(path).map_err(|why| format!("--link wireguard:{shown}: {why}"))?;
+    let text = text(path).map_err(|why| format!("wireguard:{shown}: {why}"))?;
     let configuration = Configuration::parse(&text).map_err(|why| format!("{shown}:{why}"))?;
     if !configuration.ignored.is_empty() {
         tracing::warn!(
-            "--link wireguard:{shown}: keys of wg-quick(8) that have no meaning here, and are ignored: {}",
+            "wireguard:{shown}: keys of wg-quick(8) that have no meaning here, and are ignored: {}",
             configuration.ignored.join(", ")
         );
     }
@@ -81,12 +81,12 @@ impl Wireguard {
         let endpoints = endpoints(&file, configuration)?;
         let port = configuration.listen_port;
         let socket = Socket::bind(port).map_err(|errno| {
-            format!("--link wireguard:{file}: UDP port {port} cannot be had (ListenPort): {errno}")
+            format!("wireguard:{file}: UDP port {port} cannot be had (ListenPort): {errno}")
         })?;
         let tunnel = Tunnel::new(configuration, &endpoints, &file, u32::from_ne_bytes(sys::entropy()));
         let mtu = configuration.mtu.unwrap_or(tunnel::MTU);
         if let Ok(local) = socket.local() {
-            tracing::info!("--link wireguard:{file}: UDP port {}", local.port());
+            tracing::info!("wireguard:{file}: UDP port {}", local.port());
         }
         let arrived = Arrived { bytes: vec![0; 1 << 16], done: 0, received: None };
         Ok(Wireguard { name: file, tunnel, socket, mtu, arrived, sent: 0 })
@@ -104,7 +104,7 @@ impl Wireguard {
                 // Full: dropped, as networks do.
                 Ok(()) | Err(Errno::AGAIN | Errno::NOBUFS) => {}
                 Err(errno) if log::first_time("wireguard", errno.raw_os_error().into()) => {
-                    tracing::warn!("--link wireguard:{name}: cannot send to {to}: {errno}");
+                    tracing::warn!("wireguard:{name}: cannot send to {to}: {errno}");
                 }
                 Err(_) => {}
             }

@@ -99,7 +99,7 @@ impl Peer {
             Some(limiter),
         );
         Peer {
-            name: format!("--link wireguard:{file}: the peer of line {}", configuration.line),
+            name: format!("wireguard:{file}: the peer of line {}", configuration.line),
             noise,
             endpoint,
             keepalive: configuration.keepalive.is_some(),
