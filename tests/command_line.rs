@@ -79,11 +79,12 @@ fn a_setting_that_cannot_be_used_is_78() {
 
 #[test]
 fn a_program_that_cannot_be_run_is_126_or_127() {
-    assert_told(
-        &run(&["--", "no-such-program-at-all"]),
-        "no-such-program-at-all: there is no such program",
-        127,
-    );
+    let scratch = Scratch::new("missing");
+    let capture = scratch.0.join("capture");
+    let flags = ["--capture", capture.to_str().expect("a temporary directory in UTF-8"), "--"];
+    let missing = run(&[&flags[..], &["no-such-program-at-all"]].concat());
+    assert_told(&missing, "no-such-program-at-all: there is no such program", 127);
+    assert!(!capture.exists(), "nothing was captured");
     assert_told(&run(&["--", "/nowhere/at/all"]), "/nowhere/at/all: No such file", 127);
     assert_told(&run(&["--", "/etc/passwd"]), "/etc/passwd: Permission denied", 126);
     assert_eq!(run(&[]).status.code(), Some(2));
@@ -179,6 +180,50 @@ fn doctor_without_a_program_to_look_at() {
     }
 }
 
+/// Flags with which doctor and run say the same.
+#[track_caller]
+fn assert_refused(flags: &[&str], text: &str) {
+    let ran = run(&[flags, &["--", "true"]].concat());
+    assert_told(&ran, text, 78);
+    let (message, _) = told(&ran);
+    let reason = message.trim_start_matches("tubesock: ").trim_end();
+    let reason = reason.trim_end_matches("; 'tubesock doctor' tells what this machine gives");
+    let (examined, status) = doctor(flags);
+    let problem = examined.lines().find(|line| line.starts_with("problem "));
+    assert!(problem.is_some_and(|line| line.ends_with(reason)), "{reason}\n{examined}");
+    assert_eq!(status, Some(1), "{examined}");
+}
+
+#[test]
+fn doctor_refuses_the_flags_that_run_refuses() {
+    let scratch = Scratch::new("flags");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("the loopback has free ports");
+    let taken = format!("{}:80", listener.local_addr().expect("it is bound"));
+    let file = scratch.file("file", b"content", 0o644);
+    let [file, directory] = [&file, &scratch.0].map(|path| path.to_str().expect("a directory in UTF-8"));
+    for (flags, text) in [
+        (&["--capture", "/nowhere/x"][..], "--capture '/nowhere/x': No such file"),
+        (&["--trace", directory], ": Is a directory (os error 21); give a file that can be written"),
+        (&["--capture-calls"], "--capture-calls: there is no capture"),
+        (&["--trace", file, "--capture", file], "--trace and --capture cannot share a file"),
+        (&["--publish", "80"], "--publish '80': two ports are needed"),
+        (&["--publish", &taken], "(EADDRINUSE): something listens there already"),
+        (&["--publish", "192.0.2.77:0:80"], "(EADDRNOTAVAIL): the machine has no such address"),
+        (&["--link", &format!("stream:{file}")], "(ECONNREFUSED): this is no socket"),
+        (&["--link", "tun:x", "--capture", file], "--link tun:x: the program has no address there"),
+    ] {
+        assert_refused(flags, text);
+    }
+    assert_eq!(std::fs::read(file).expect("it is there"), b"content", "nothing was run");
+    let (capture, trace) = (scratch.0.join("capture"), scratch.0.join("trace"));
+    let names = [&capture, &trace].map(|path| path.to_str().expect("a directory in UTF-8"));
+    assert_eq!(
+        doctor(&["--capture", names[0], "--trace", names[1], "--publish", "127.0.0.1:0:80"]).1,
+        Some(0)
+    );
+    assert!(!capture.exists() && !trace.exists(), "doctor leaves nothing behind");
+}
+
 #[test]
 fn doctor_sees_what_stands_in_the_environment() {
     let output = tubesock().arg("doctor").env("TUBESOCK_LGO", "info").output().expect("tubesock was built");
@@ -237,6 +282,29 @@ fn a_flag_empties_its_file_and_a_variable_does_not() {
     assert!(!capture.starts_with(b"old"), "the flag empties it");
     let trace = std::fs::read(&trace).expect("still there");
     assert!(trace.starts_with(b"old\n"), "the variable appends to it");
+}
+
+/// By whatever names.
+#[test]
+fn trace_and_capture_do_not_share_a_file() {
+    let scratch = Scratch::new("shared");
+    let file = scratch.file("file", b"content", 0o644);
+    let at = |name: &str| scratch.0.join(name);
+    std::fs::hard_link(&file, at("hard")).expect("our own directory");
+    std::os::unix::fs::symlink("target", at("dangling")).expect("our own directory");
+    std::fs::create_dir(at("inner")).expect("our own directory");
+    for (one, other) in
+        [("file", "hard"), ("file", "inner/../file"), ("new", "./inner/../new"), ("dangling", "target")]
+    {
+        let mut both = tubesock();
+        both.current_dir(&scratch.0)
+            .args(["run", "--trace", one, "--", "true"])
+            .env("TUBESOCK_CAPTURE", other);
+        let refused = both.output().expect("tubesock was built");
+        assert_told(&refused, "--trace and TUBESOCK_CAPTURE cannot share a file: give each its own", 78);
+    }
+    assert_eq!(std::fs::read(&file).expect("it is there"), b"content");
+    assert!(!at("new").exists() && !at("target").exists(), "what was made for it is gone again");
 }
 
 /// Stands in for the library: sends what goes to 10.0.2.2 to the kernel's loopback, and with TRACED says that it was a

@@ -29,7 +29,7 @@ pub(crate) fn show(settings: &SettingFlags) -> Result<(), Failure> {
     reachable::check(&curl)?;
     let mut config = settings.config()?;
     let library = preload::library_or_build()?;
-    settings.prepare_files(&config)?;
+    settings.open_files(&config)?.take()?;
     let trace = TraceFile::new(&mut config).map_err(|error| failed(format!("the trace: {error}")))?;
     let server = page::serve().map_err(|error| failed(format!("the server: {error}")))?;
 

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::process::ExitCode;
-use tubesock::config::{Config, LinkChoice};
+use tubesock::config::Config;
 use tubesock::host;
 
 /// Prints what was found, and returns 1 when there is a problem.
@@ -61,23 +61,17 @@ fn library() -> Finding {
     }
 }
 
-/// Those of the command line and of the environment, and whether the link that they name can be had.
+/// Those of the command line and of the environment, and whether the link that they name can be had, with what is published.
 fn settings(flags: &SettingFlags) -> Vec<Finding> {
     const SUBJECT: &str = "settings";
-    let config = match flags.config().and_then(|config| config.check().map(|()| config).map_err(setting)) {
-        Ok(config) => config,
+    // The files that this makes it removes again.
+    let run::Settled { config, shared, .. } = match run::settle(flags, None) {
+        Ok(settled) => settled,
         Err(failure) => return vec![Finding::problem(SUBJECT, failure.message, "")],
     };
     let settings = Finding::ok(SUBJECT, "the flags and the TUBESOCK_ variables, if any is set, can be used");
-    match config.link {
-        // It needs nothing but what is looked at anyway.
-        LinkChoice::Nat => vec![settings],
-        _ => vec![settings, link(&config)],
-    }
-}
-
-fn setting(problem: String) -> Failure {
-    Failure::new(Failure::SETTING, problem)
+    // Of a shared host the link is there.
+    [settings].into_iter().chain(shared.is_none().then(|| link(&config))).collect()
 }
 
 /// Opened, and let go of.

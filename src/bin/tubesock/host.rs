@@ -23,23 +23,29 @@ fn setting(problem: String) -> Failure {
 pub(crate) fn serve(settings: &SettingFlags, path: &Path) -> Result<ExitCode, Failure> {
     let config = settings.config()?;
     let path = absolute(path)?;
+    let name = |flag| config.names.of(flag);
     if config.capture == Some(Capture::Output) {
-        let message = "--capture -: what this host is called comes on standard output; give a file, or a pipe by its name";
-        return Err(setting(message.into()));
+        let capture = name("--capture");
+        return Err(setting(format!(
+            "{capture} -: what this host is called comes on standard output; give a file, or a pipe by its name"
+        )));
     }
     if config.strict || !config.bypass.is_empty() {
         // A program sees to these itself, or the one that starts it: it would have to be told.
-        let message =
-            "--strict and --bypass are for one program; give them to a 'tubesock run' with a host of its own";
-        return Err(setting(message.into()));
+        let [strict, bypass] = ["--strict", "--bypass"].map(name);
+        return Err(setting(format!(
+            "{strict} and {bypass} are for one program; give them to a 'tubesock run' with a host of its own"
+        )));
     }
     // Within a 'tubesock run' it is that one's.
     if config.capture_calls && config.host.is_none() {
-        let message =
-            "--capture-calls: programs tell of their calls; give it to each 'tubesock run --host' that is to";
-        return Err(setting(message.into()));
+        let calls = name("--capture-calls");
+        return Err(setting(format!(
+            "{calls}: programs tell of their calls; give it to each 'tubesock run --host' that is to"
+        )));
     }
-    settings.prepare_files(&config)?;
+    config.check().map_err(setting)?;
+    settings.open_files(&config)?.take()?;
     descriptors::claim_process();
     let awaited = Awaited::block(&ENDS);
     // The network may be long in coming, and there is nothing to be put in order if it does not.
@@ -76,11 +82,12 @@ pub(crate) fn shared(flag: Option<&Path>, config: &Config) -> Result<Option<Host
         ..Config::default()
     };
     if *config != its_own {
-        let message = "only --log, --trace and --capture-calls go with a host that runs already; give link, capture and publish to 'tubesock \
-                       host', or leave --host and TUBESOCK_HOST out";
+        let message = "only --log, --trace and --capture-calls go with a host that runs already; give link, capture and \
+                       publish to 'tubesock host', or leave --host and TUBESOCK_HOST out";
         return Err(setting(message.into()));
     }
-    host::can_enter(&host).map_err(|problem| setting(format!("--host {problem}")))?;
+    let name = if flag.is_some() { "--host" } else { HOST_VARIABLE };
+    host::can_enter(&host).map_err(|problem| setting(format!("{name} {problem}")))?;
     Ok(Some(host))
 }
 

@@ -11,7 +11,7 @@
 //!   process, or a reset where something was on its way.
 
 use crate::guardian::{self, Guardian, Part};
-use crate::settings::SettingFlags;
+use crate::settings::{Files, SettingFlags};
 use crate::strict::Confinement;
 use crate::{Failure, host as shared_host, preload, program, reachable};
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus};
@@ -45,8 +45,10 @@ pub(crate) fn run(
     shared: Option<&Path>,
     command: &[OsString],
 ) -> Result<ExitCode, Failure> {
-    let (config, mut prepared) = prepare(settings, command)?;
-    if let Some(host) = shared_host::shared(shared, &config)? {
+    let Settled { config, shared, files } = settle(settings, shared)?;
+    let mut prepared = prepare(&config, command)?;
+    files.take()?;
+    if let Some(host) = shared {
         return Err(not_started(&command[0], &shared_host::join(host, config, prepared)));
     }
     // For as long as the process lives: the child that becomes the program needs it too.
@@ -93,35 +95,53 @@ fn serve(
     Ok(end_as(status))
 }
 
-fn prepare(settings: &SettingFlags, command: &[OsString]) -> Result<(Config, Command), Failure> {
-    let (name, arguments) = command.split_first().expect("clap asks for a program");
+/// The settings, as far as they can be looked at without starting anything.
+pub(crate) struct Settled {
+    pub(crate) config: Config,
+    /// The host that there is already, if it is to be used.
+    pub(crate) shared: Option<HostAddress>,
+    pub(crate) files: Files,
+}
+
+/// What `tubesock run` refuses before it starts anything, but for the program.
+pub(crate) fn settle(settings: &SettingFlags, shared: Option<&Path>) -> Result<Settled, Failure> {
     let config = settings.config()?;
+    let shared = shared_host::shared(shared, &config)?;
+    if shared.is_none() {
+        config.check().map_err(|problem| Failure::new(Failure::SETTING, problem))?;
+    }
+    if config.strict {
+        Confinement::prepare()?;
+    }
+    let files = settings.open_files(&config)?;
+    Ok(Settled { config, shared, files })
+}
+
+fn prepare(config: &Config, command: &[OsString]) -> Result<Command, Failure> {
+    let (name, arguments) = command.split_first().expect("clap asks for a program");
     let library = preload::library()?;
     let file = program::find(name, std::env::var_os("PATH").as_deref())?;
     reachable::check(&file)?;
-    settings.prepare_files(&config)?;
     let mut prepared = Command::new(file);
     prepared.arg0(name).args(arguments);
     add_library(&mut prepared, &library)?;
     if config.capture == Some(Capture::Output) {
-        prepared.stdout(beside_the_capture()?);
+        prepared.stdout(beside_the_capture(config.names.of("--capture"))?);
     }
-    Ok((config, prepared))
+    Ok(prepared)
 }
 
 /// Where the program's standard output goes when the capture takes ours: where messages go.
-fn beside_the_capture() -> Result<Stdio, Failure> {
+fn beside_the_capture(setting: &str) -> Result<Stdio, Failure> {
+    let refused = |problem: String| Failure::new(Failure::SETTING, format!("{setting} -: {problem}"));
     if std::io::stdout().is_terminal() {
-        let message = "--capture -: standard output is a terminal; send it on, as with '| wireshark -k -i -', or give a file";
-        return Err(Failure::new(Failure::SETTING, message));
+        let problem =
+            "standard output is a terminal; send it on, as with '| wireshark -k -i -', or give a file";
+        return Err(refused(problem.into()));
     }
     let other = std::io::stderr().as_fd().try_clone_to_owned();
-    let other = other.map_err(|error| {
-        Failure::new(
-            Failure::SETTING,
-            format!("--capture -: the program needs a standard error to write to: {error}"),
-        )
-    })?;
+    let other =
+        other.map_err(|error| refused(format!("the program needs a standard error to write to: {error}")))?;
     Ok(other.into())
 }
 

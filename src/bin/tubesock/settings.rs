@@ -4,10 +4,12 @@
 use crate::Failure;
 use clap::builder::OsStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
+use rustix::fs::{Access, access};
 use std::ffi::OsString;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
+use std::io::Error;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tubesock::config::{Capture, Config, SETTINGS, Setting, Trace};
 
 /// The flags that were given, with their values.
@@ -15,7 +17,7 @@ use tubesock::config::{Capture, Config, SETTINGS, Setting, Trace};
 pub(crate) struct SettingFlags(Vec<(&'static Setting, Vec<OsString>)>);
 
 impl SettingFlags {
-    /// What the variables say, replaced by what the flags say. File names are made absolute: the program may start
+    /// What the variables say, replaced by what the flags say, each by itself. File names are made absolute: the program may start
     /// others elsewhere.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
         self.over(std::env::vars_os()).map_err(|message| Failure::new(Failure::SETTING, message))
@@ -31,45 +33,93 @@ impl SettingFlags {
         Ok(config)
     }
 
-    /// Opens the files of the settings: a flag empties its file, a variable only appends to it, so that a `tubesock
-    /// run` inside another one leaves the outer one's file alone.
-    pub(crate) fn prepare_files(&self, config: &Config) -> Result<(), Failure> {
+    /// Opens the files of the settings, and changes nothing in them.
+    pub(crate) fn open_files(&self, config: &Config) -> Result<Files, Failure> {
         let capture = config.capture.as_ref().and_then(Capture::file);
         let trace = config.trace.as_ref().and_then(Trace::file);
-        if let (Some(capture), Some(trace)) = (capture, trace)
-            && is_same(capture, trace)
-        {
-            let message =
-                format!("--trace and --capture cannot share '{}': give each its own", trace.display());
-            return Err(Failure::new(Failure::SETTING, message));
+        let mut files = Files(Vec::new());
+        for (flag, path) in [("--capture", capture), ("--trace", trace)] {
+            let Some(path) = path else { continue };
+            let name = format!("{} '{}'", config.names.of(flag), path.display());
+            let empties = self.0.iter().any(|(setting, _)| setting.flag == flag);
+            files.0.push(Opened::open(path, name, empties)?);
         }
-        for (flag, variable, file) in
-            [("--capture", "TUBESOCK_CAPTURE", capture), ("--trace", "TUBESOCK_TRACE", trace)]
-        {
-            let Some(file) = file else { continue };
-            let given = self.0.iter().any(|(setting, _)| setting.flag == flag);
-            let name = format!("{} '{}'", if given { flag } else { variable }, file.display());
-            let prepared = if is_pipe(file) { hold_pipe(&name, file) } else { prepare_file(file, given) };
-            prepared.map_err(|error| {
-                Failure::new(Failure::SETTING, format!("{name}: {error}; give a file that can be written"))
-            })?;
+        match &files.0[..] {
+            [one, other] if one.is(other) => Err(Failure::new(Failure::SETTING, config.names.sharing())),
+            _ => Ok(files),
         }
-        Ok(())
     }
 }
 
-/// Whether two names are of one file.
-fn is_same(one: &Path, other: &Path) -> bool {
-    let identity = |file: &Path| std::fs::metadata(file).map(|file| (file.dev(), file.ino(), file.is_file()));
-    match (identity(one), identity(other)) {
-        // What is no file, such as /dev/null, may well take both.
-        (Ok(this), Ok(that)) => this == that && (this.2 || is_pipe(one)),
-        _ => one == other,
+/// The files of the settings. Those that were made are removed with this, unless they are taken.
+#[derive(Debug)]
+pub(crate) struct Files(Vec<Opened>);
+
+impl Files {
+    /// Leaves the files as the host needs them: a flag empties its file, a variable only appends to it, so that a
+    /// `tubesock run` inside another one leaves the outer one's file alone. Waits for who reads a pipe.
+    pub(crate) fn take(mut self) -> Result<(), Failure> {
+        self.0.iter_mut().try_for_each(Opened::take)
     }
 }
 
-fn prepare_file(file: &Path, empty: bool) -> std::io::Result<()> {
-    OpenOptions::new().create(true).write(true).append(!empty).truncate(empty).open(file).map(drop)
+#[derive(Debug)]
+struct Opened {
+    path: PathBuf,
+    /// As the person wrote it, with the setting.
+    name: String,
+    empties: bool,
+    /// None of a pipe, of which the reader may have to be waited for.
+    file: Option<File>,
+    made: bool,
+}
+
+impl Opened {
+    fn open(path: &Path, name: String, empties: bool) -> Result<Opened, Failure> {
+        let made = !path.exists();
+        let opened = match is_pipe(path) {
+            true => access(path, Access::WRITE_OK).map(|()| None).map_err(Error::from),
+            false => OpenOptions::new().create(true).append(true).open(path).map(Some),
+        };
+        match opened {
+            Ok(file) => Ok(Opened { path: path.to_owned(), name, empties, file, made }),
+            Err(error) => Err(unusable(&name, &error)),
+        }
+    }
+
+    /// Whether both are one file, by whatever names. What is neither file nor pipe, such as /dev/null, may well take both.
+    fn is(&self, other: &Opened) -> bool {
+        let identity = |opened: &Opened| {
+            let of_path = std::fs::metadata(&opened.path).ok()?;
+            (of_path.is_file() || of_path.file_type().is_fifo()).then(|| (of_path.dev(), of_path.ino()))
+        };
+        identity(self).is_some_and(|this| identity(other) == Some(this))
+    }
+
+    fn take(&mut self) -> Result<(), Failure> {
+        self.made = false;
+        let taken = match &self.file {
+            None => hold_pipe(&self.name, &self.path),
+            Some(file) if self.empties && file.metadata().is_ok_and(|file| file.is_file()) => file.set_len(0),
+            Some(_) => Ok(()),
+        };
+        taken.map_err(|error| unusable(&self.name, &error))
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        // By the name of the file itself: it may have been made behind a symbolic link.
+        if self.made
+            && let Ok(file) = self.path.canonicalize()
+        {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+fn unusable(name: &str, error: &Error) -> Failure {
+    Failure::new(Failure::SETTING, format!("{name}: {error}; give a file that can be written"))
 }
 
 /// Whether a file is a pipe by its name (fifo(7)).
