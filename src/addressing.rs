@@ -155,7 +155,21 @@ pub struct Addressing {
     pub name_servers: Vec<IpAddr>,
 }
 
+/// The least MTU of a link with IPv6 (RFC 8200 5).
+pub const MTU_V6: usize = 1280;
+
 impl Addressing {
+    /// Whether there is an address of IPv6 among them.
+    pub fn has_v6(&self) -> bool {
+        self.addresses.iter().any(|own| own.address.is_ipv6())
+    }
+
+    /// Takes IPv6 away, as Linux does where the MTU of an interface is too small for it.
+    pub fn drop_v6(&mut self) {
+        self.addresses.retain(|own| own.address.is_ipv4());
+        self.routes.retain(|route| route.network.address.is_ipv4());
+    }
+
     /// Adds a route over the link to everything of each family that has an address and no route: right for a link between
     /// two, where there is only one to send to.
     pub fn route_everything(&mut self) {
@@ -270,6 +284,18 @@ mod tests {
         ] {
             assert_eq!(cidr(own).first().to_string(), first, "{own}");
         }
+    }
+
+    #[test]
+    fn without_ipv6_nothing_of_it_is_left() {
+        let mut addressing = Addressing {
+            addresses: vec![cidr("192.0.2.15/24"), cidr("2001:db8::15/64")],
+            routes: vec![Route::by(cidr("192.0.2.1").address), Route::by(cidr("2001:db8::1").address)],
+            name_servers: vec![cidr("2001:db8::53").address],
+        };
+        assert!(addressing.has_v6());
+        addressing.drop_v6();
+        assert_eq!((addressing.addresses.len(), addressing.routes.len(), addressing.has_v6()), (1, 1, false));
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod publish;
 mod settings;
 mod trace;
 
-use crate::addressing::{Addressing, Cidr, Route, address_of};
+use crate::addressing::{Addressing, Cidr, MTU_V6, Route, address_of};
 use crate::ip;
 pub use bypass::Bypass;
 pub use capture::Capture;
@@ -38,8 +38,6 @@ pub use trace::Trace;
 
 /// The least and the most of `--mtu`: what every IPv4 host takes (RFC 791 3.1), and what a length field holds.
 const MTU: core::ops::RangeInclusive<usize> = 576..=65535;
-/// The least of a link with IPv6 (RFC 8200 5).
-const MTU_V6: usize = 1280;
 
 /// The settings of a host.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -222,9 +220,9 @@ impl Config {
             let calls = name("--capture-calls");
             return Err(format!("{calls}: there is no capture to put calls into; give --capture FILE"));
         }
-        if self.mtu.is_some_and(|mtu| mtu < MTU_V6) && self.address.iter().any(|own| own.address.is_ipv6()) {
+        if self.mtu.is_some_and(|mtu| mtu < MTU_V6) && self.names_v6() {
             let mtu = name("--mtu");
-            return Err(format!("{mtu}: IPv6 needs {MTU_V6} at least; give more, or no address of IPv6"));
+            return Err(format!("{mtu}: IPv6 needs {MTU_V6} at least; give more, or nothing of IPv6"));
         }
         if self.link == LinkChoice::Nat {
             // It has addresses of its own, and no other way.
@@ -241,6 +239,14 @@ impl Config {
             ));
         }
         without("--publish", !self.publish.is_empty())
+    }
+
+    /// Whether something of IPv6 is asked for.
+    fn names_v6(&self) -> bool {
+        let addresses = self.address.iter().map(|own| own.address).chain(self.gateway.iter().copied());
+        let networks = self.route.iter().map(|route| route.network.address);
+        let published = self.publish.iter().map(|publish| publish.listen.ip());
+        addresses.chain(networks).chain(published).any(|address| address.is_ipv6())
     }
 
     /// The variables that give this configuration to another process.

@@ -93,7 +93,7 @@ pub const SETTINGS: [Setting; 15] = [
         value: "BYTES",
         default: "the link's",
         separator: None,
-        help: "The largest packet for the link, if that is to be less than it carries.",
+        help: "The largest packet for the link, if that is to be less than it carries; 576 at least, and below 1280 there is no IPv6.",
         field: Field::Mtu,
     },
     Setting {

@@ -31,6 +31,8 @@ pub struct Station {
     addressing: Addressing,
     /// Where its addresses come from, when they are not given.
     automatic: Option<Automatic>,
+    /// Whether it speaks IPv6.
+    v6: bool,
     /// The addressing is another one than was last asked for.
     changed: bool,
     /// That may be told now.
@@ -104,6 +106,7 @@ impl Station {
             mac,
             addressing,
             automatic: None,
+            v6: true,
             changed: false,
             tells: false,
             told_until: Instant::ZERO,
@@ -113,6 +116,15 @@ impl Station {
             verifies: true,
             packets: VecDeque::new(),
         }
+    }
+
+    /// The same without IPv6, for which its network's packets are too small (RFC 8200 5).
+    pub fn without_v6(mut self) -> Station {
+        self.v6 = false;
+        self.addressing.drop_v6();
+        self.duplicates = Duplicates::default();
+        self.duplicates.look_for(&self.addressing.addresses, &[]);
+        self
     }
 
     /// Its addresses, routes and name servers.
@@ -143,6 +155,9 @@ impl Station {
         if let Some(automatic) = &self.automatic {
             let before = core::mem::replace(&mut self.addressing, automatic.addressing());
             self.addressing.addresses.push(Cidr::new(link_local(self.mac).into(), 64));
+            if !self.v6 {
+                self.addressing.drop_v6();
+            }
             self.duplicates.look_for(&self.addressing.addresses, &before.addresses);
             self.changed = true;
         }
@@ -217,6 +232,7 @@ impl Station {
         }
         match frame.kind {
             frame::ARP => self.take_arp(&frame, now),
+            frame::IPV6 if !self.v6 => {}
             frame::IPV6 if ndp::is_one(frame.payload) => self.take_ndp(&frame, now),
             frame::IPV4 if self.take_dhcp(frame::without_padding(frame.payload), now) => {}
             frame::IPV4 | frame::IPV6 => take(frame::without_padding(frame.payload)),
@@ -320,7 +336,7 @@ impl Station {
     fn expire_automatic(&mut self, now: Instant) {
         let (mac, own) = (self.mac, link_local(self.mac));
         let Some(automatic) = &mut self.automatic else { return };
-        if automatic.advertised.must_solicit(now) {
+        if automatic.advertised.must_solicit(now) && self.v6 {
             self.frames.push_back(ndp::router_solicitation((mac, own)));
         }
         let leased = automatic.dhcp.lease().is_some();

@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 
 use super::start::Serves;
-use crate::addressing::{Addressing, is_link_local};
+use crate::addressing::{Addressing, MTU_V6, is_link_local};
 use crate::config::{self, Config, Impairment, LinkChoice};
 use crate::ethernet::joined::Joined;
 use crate::ethernet::stream;
@@ -39,9 +39,8 @@ pub(super) struct Attached {
 
 /// Opens the link of `config`. The error is a sentence for a person.
 pub(super) fn open(config: &Config, serves: &Serves<'_>, now: Instant) -> Result<Attached, String> {
-    let (mut link, mut addressing) = attach(config, serves.taken(), now)?;
-    let mtu = config.mtu.unwrap_or(link.capabilities().mtu);
-    if config.address.is_empty() && addressing.addresses.iter().all(|own| is_link_local(own.address)) {
+    let Attached { mut link, mut addressing, mtu } = attach(config, serves.taken(), now)?;
+    if is_to_be_given(config) {
         await_address(&mut *link, &mut addressing, serves).ok_or_else(|| {
             of_link(config, "no address is to be had there by DHCP or from a router; give --address CIDR")
         })?;
@@ -68,18 +67,27 @@ pub(super) fn cannot_open(setting: &str, name: &str, error: &std::io::Error) -> 
 }
 
 /// The link itself, and the addresses, routes and name servers on it: those of the settings, and its own where they name
-/// none. All that the settings ask of a link it can do.
-fn attach(config: &Config, taken: Taken, now: Instant) -> Result<(Box<dyn Link>, Addressing), String> {
+/// none. What the settings ask of the link it can do.
+fn attach(config: &Config, taken: Taken, now: Instant) -> Result<Attached, String> {
     config.check()?;
-    let (link, addressing) = attach_to(config, taken, now)?;
+    let (link, mut addressing) = attach_to(config, taken, now)?;
     let most = link.capabilities().mtu;
-    match config.mtu {
-        Some(mtu) if mtu > most => {
-            let (setting, link) = (config.names.of("--mtu"), &config.link);
-            Err(format!("{setting} {mtu}: the link {link} carries {most}; give no more than that"))
-        }
-        _ => Ok((link, addressing)),
+    let mtu = config.mtu.unwrap_or(most);
+    if mtu > most {
+        let (setting, link) = (config.names.of("--mtu"), &config.link);
+        return Err(format!("{setting} {mtu}: the link {link} carries {most}; give no more than that"));
     }
+    if mtu < MTU_V6 && addressing.has_v6() {
+        addressing.drop_v6();
+        if addressing.addresses.is_empty() && !is_to_be_given(config) {
+            return Err(of_link(
+                config,
+                &format!("it carries {mtu} bytes, and IPv6 needs {MTU_V6}; give an address of IPv4"),
+            ));
+        }
+        tracing::warn!("there is no IPv6: the link carries {mtu} bytes, and it needs {MTU_V6} (RFC 8200)");
+    }
+    Ok(Attached { link, addressing, mtu })
 }
 
 fn attach_to(config: &Config, taken: Taken, now: Instant) -> Result<(Box<dyn Link>, Addressing), String> {
@@ -125,12 +133,20 @@ fn tunnel(config: &Config, file: &Path) -> Result<(Box<dyn Link>, Addressing), S
 /// A station on a network of frames, which asks for an address unless there is one.
 fn station(config: &Config, frames: impl Frames + 'static) -> (Box<dyn Link>, Addressing) {
     let (mac, given) = (Mac::random(sys::entropy()), config.addressing(Addressing::default()));
+    let has_v6 = config.mtu.unwrap_or(usize::MAX).min(frames.mtu()) >= MTU_V6;
     let station = match given.addresses.is_empty() {
         true => Station::automatic(mac, given, u32::from_ne_bytes(sys::entropy()), sys::now()),
         false => Station::new(mac, given),
     };
+    // With IPv6 in any case: what is missing is told of when the link is there.
     let addressing = station.addressing().clone();
+    let station = if has_v6 { station } else { station.without_v6() };
     (Box::new(Ethernet::new(frames, station)), addressing)
+}
+
+/// Whether the addresses are to come from the network.
+fn is_to_be_given(config: &Config) -> bool {
+    config.address.is_empty() && matches!(config.link, LinkChoice::Tap(_) | LinkChoice::Stream(_))
 }
 
 /// How long the network may take to give an address.

@@ -5,7 +5,7 @@
 use super::control::Message;
 use super::request::Answer;
 use super::{Address, Host, Inner, client, elsewhere, start};
-use crate::addressing::{Cidr, Route};
+use crate::addressing::{Cidr, MTU_V6, Route};
 use crate::engine::Path;
 use crate::error::{Error, Result};
 use crate::nat;
@@ -31,9 +31,12 @@ const ROUTES_MOST: usize = 2048;
 impl Network {
     /// That of `nat`.
     fn translated(mtu: Option<usize>, name_servers: Vec<IpAddr>) -> Network {
-        let nat = nat::addressing();
-        let name_servers = if name_servers.is_empty() { nat.name_servers } else { name_servers };
+        let mut nat = nat::addressing();
         let mtu = mtu.unwrap_or(nat::MTU);
+        if mtu < MTU_V6 {
+            nat.drop_v6();
+        }
+        let name_servers = if name_servers.is_empty() { nat.name_servers } else { name_servers };
         Network { addresses: nat.addresses, routes: nat.routes, name_servers, mtu }
     }
 }

@@ -90,6 +90,23 @@ fn preloaded_program_gets_einval_and_the_log_a_line() {
     assert_eq!(server.connections(), 0);
 }
 
+/// As on an interface of Linux: no address, no route, and the loopback's own.
+#[test]
+fn an_mtu_that_is_too_small_for_ipv6() {
+    let script = "import errno, socket
+for to in ('fd00::2', '::1', '::ffff:10.0.2.2'):
+    print(to, errno.errorcode[socket.socket(socket.AF_INET6).connect_ex((to, 9))])";
+    for (stack, mtu) in [(Stack::run(), "576"), (Stack::preload(), "1279")] {
+        let outcome = Program::new(PYTHON).args(["-c", script]).on(&stack.set("mtu", mtu)).run().success();
+        let told = "fd00::2 ENETUNREACH\n::1 ECONNREFUSED\n::ffff:10.0.2.2 ECONNREFUSED\n";
+        assert_eq!(outcome.text(), told, "{outcome}");
+        assert_eq!(outcome.stderr.matches("there is no IPv6: the link carries").count(), 1, "{outcome}");
+    }
+    let published = Stack::run().set("mtu", "1279").set("publish", "[::1]:0:80");
+    let refused = Program::new("true").on(&published).run().status(78);
+    assert!(refused.stderr.contains("--mtu: IPv6 needs 1280 at least"), "{refused}");
+}
+
 #[test]
 fn command_that_does_not_exist() {
     let outcome = Program::new("no-such-program").on(&Stack::run()).run().status(127);

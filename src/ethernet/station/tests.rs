@@ -56,6 +56,26 @@ impl Network {
 
 const NOW: Instant = Instant::from_micros(1_000_000);
 
+/// Neither asks nor answers by it, nor takes an address.
+#[test]
+fn without_ipv6() {
+    let mac = Mac([2, 0, 0, 0, 0, 1]);
+    let mut given = Station::new(mac, addressing(&["192.0.2.2/24", "2001:db8::2/64"], &[])).without_v6();
+    let mut automatic = Station::automatic(mac, Addressing::default(), 7, NOW).without_v6();
+    let [own, other] = ["2001:db8::2", "2001:db8::9"].map(|text| text.parse().expect("an address"));
+    let asked = ndp::solicitation((Mac([2, 0, 0, 0, 0, 2]), other), own, None);
+    for (station, addresses) in [(&mut given, 1), (&mut automatic, 0)] {
+        station.receive(&asked, NOW, &mut |packet| panic!("{packet:?} is for nobody"));
+        for seconds in 0..20 {
+            station.expire(NOW + Duration::from_secs(seconds));
+            while let Some(bytes) = station.frame() {
+                assert_ne!(frame::open(&bytes).expect("a frame").kind, frame::IPV6);
+            }
+        }
+        assert_eq!(station.addressing().addresses.len(), addresses, "{:?}", station.addressing());
+    }
+}
+
 #[test]
 fn packets_find_their_way() {
     for to in ["192.0.2.1", "2001:db8::1", "203.0.113.9", "192.0.2.255", "224.0.0.1", "ff02::1"] {
