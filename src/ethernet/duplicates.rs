@@ -23,7 +23,7 @@ const TOLD_MAX: usize = 64;
 pub(super) struct Duplicates {
     /// To be asked for: so often, and next then.
     asking: Vec<(IpAddr, u32, Instant)>,
-    told: Vec<IpAddr>,
+    pub(super) told: Vec<IpAddr>,
 }
 
 impl Duplicates {
@@ -52,15 +52,13 @@ impl Duplicates {
         self.asking.iter().map(|(_, _, at)| *at).min()
     }
 
-    /// Another station says that an address of ours is its own. Whether that is told now.
-    pub(super) fn claimed(&mut self, address: IpAddr, by: Mac) -> bool {
-        let tells = !self.told.contains(&address) && self.told.len() < TOLD_MAX;
-        if tells {
+    /// Another station says that an address of ours is its own.
+    pub(super) fn claimed(&mut self, address: IpAddr, by: Mac) {
+        if !self.told.contains(&address) && self.told.len() < TOLD_MAX {
             self.told.push(address);
             tracing::error!(
                 "the address {address} is also that of {by} on the network: give one of the two another"
             );
         }
-        tells
     }
 }

@@ -5,9 +5,9 @@
 //! `--strict`, under which the program may make none itself, holds. From then on the descriptor is the kernel's, and the
 //! host knows nothing of it.
 //!
-//! Limits: what waits for connections is the stack's always, and so are echo sockets. A datagram socket that is not connected is ours, and cannot
-//! send there, since one socket cannot be in two networks. A socket that has become the kernel's goes nowhere else
-//! (`calls::may_go`). Duplicates of the near end stay behind, unconnected.
+//! Limits: what waits for connections is the stack's always, and so are echo sockets. A datagram socket that is not
+//! connected is ours, and cannot send there, since one socket cannot be in two networks. A socket that has become the
+//! kernel's goes nowhere else (`calls::may_go`). Duplicates of the near end stay behind, unconnected.
 #![forbid(unsafe_code)]
 
 use super::Inner;

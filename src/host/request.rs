@@ -113,6 +113,17 @@ impl Inner {
     /// Does what was asked for the socket of a near end that is open in this process. EBADF for one that is not what its name
     /// tells.
     pub fn perform(&mut self, identity: &Identity, request: Request, bytes: &[u8]) -> Result<Answered> {
+        self.admit(identity)?;
+        self.forward(identity.id);
+        if let Request::Connect(to) | Request::ConnectDatagram(Some(to)) = request
+            && let Some(socket) = self.bypass(identity, to)?
+        {
+            return Ok((Answer::Connect(Connect::Kernels), Some(socket)));
+        }
+        self.answer(identity, request, bytes)
+    }
+
+    fn admit(&self, identity: &Identity) -> Result<()> {
         if self.broken {
             return Err(Error::Broken);
         }
@@ -120,13 +131,11 @@ impl Inner {
             // Closed by another thread meanwhile; or a stranger's, with a name like one of ours.
             return Err(Error::BadDescriptor);
         }
+        Ok(())
+    }
+
+    fn answer(&mut self, identity: &Identity, request: Request, bytes: &[u8]) -> Result<Answered> {
         let id = identity.id;
-        self.forward(id);
-        if let Request::Connect(to) | Request::ConnectDatagram(Some(to)) = request
-            && let Some(socket) = self.bypass(identity, to)?
-        {
-            return Ok((Answer::Connect(Connect::Kernels), Some(socket)));
-        }
         let answer = match request {
             Request::Bind(address) => self.bind(id, address).map(|()| Answer::Done),
             Request::Listen(backlog) => self.listen(id, identity.near(), backlog).map(|()| Answer::Done),

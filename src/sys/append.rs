@@ -1,6 +1,6 @@
-//! Where records are appended: the log's standard error, the trace and the capture. To a file one record is one write(2), so
-//! that the records of several processes stay whole; to a pipe it goes by the page. No buffer, and so nothing to lose at exit or to write
-//! twice after fork.
+//! Where records are appended: the log's standard error, the trace and the capture. To a file one record is one write(2),
+//! so that the records of several processes stay whole; to a pipe it goes by the page. No buffer, and so nothing to lose at
+//! exit or to write twice after fork.
 
 use crate::sys::descriptors::{self, Internal};
 use crate::sys::signals;
