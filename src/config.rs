@@ -166,7 +166,7 @@ impl Config {
             Field::Link => self.link = text(value)?.parse()?,
             Field::Address => self.address.push(own_address(text(value)?)?),
             Field::Gateway => self.add_gateway(address_of(text(value)?)?)?,
-            Field::Dns => self.dns.push(address_of(text(value)?)?),
+            Field::Dns => self.dns.push(name_server(text(value)?)?),
             Field::Mtu => self.mtu = Some(mtu(text(value)?)?),
             Field::Route => self.route.push(text(value)?.parse()?),
             Field::Impair => self.impair = Some(text(value)?.parse()?),
@@ -182,6 +182,9 @@ impl Config {
     }
 
     fn add_gateway(&mut self, gateway: IpAddr) -> Result<(), String> {
+        if !is_of_a_host(gateway) {
+            return Err("no router has this address; give that of one on the program's network".into());
+        }
         if self.gateway.iter().any(|other| other.is_ipv4() == gateway.is_ipv4()) {
             return Err("there is one of its family already; give one for IPv4 and one for IPv6".into());
         }
@@ -320,7 +323,7 @@ fn items<'a>(setting: &Setting, value: &'a OsStr) -> Vec<&'a OsStr> {
 fn own_address(text: &str) -> Result<Cidr, String> {
     let own: Cidr = text.parse()?;
     let address = own.address;
-    if !ip::is_unicast(address) || address.is_loopback() || address.to_canonical() != address {
+    if !is_of_a_host(address) {
         return Err("no host has this address; give that of the program on its network".into());
     }
     // Of two addresses (RFC 3021) and of one, each is a host's.
@@ -332,6 +335,18 @@ fn own_address(text: &str) -> Result<Cidr, String> {
         _ => return Ok(own),
     };
     Err(format!("in {network} this is {what}, and no host's; give another address of it"))
+}
+
+/// Whether a host can be called so on a link.
+fn is_of_a_host(address: IpAddr) -> bool {
+    ip::is_unicast(address) && !address.is_loopback() && address.to_canonical() == address
+}
+
+fn name_server(text: &str) -> Result<IpAddr, String> {
+    match address_of(text)? {
+        server if ip::is_unicast(server) => Ok(server),
+        _ => Err("nobody answers at this address; give that of one server".into()),
+    }
 }
 
 fn mtu(text: &str) -> Result<usize, String> {

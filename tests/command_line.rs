@@ -85,6 +85,14 @@ fn a_program_that_cannot_be_run_is_126_or_127() {
     let missing = run(&[&flags[..], &["no-such-program-at-all"]].concat());
     assert_told(&missing, "no-such-program-at-all: there is no such program", 127);
     assert!(!capture.exists(), "nothing was captured");
+    assert_told(&run(&["--", ""]), "tubesock: the name of the program is empty", 127);
+    for (line, told) in [("#!/nowhere/sh", "\"/nowhere/sh\""), ("#!/bin/sh\r", "\"/bin/sh\\r\"")] {
+        let script = scratch.file("script", format!("{line}\n").as_bytes(), 0o755);
+        let script = script.to_str().expect("a temporary directory in UTF-8");
+        let told = format!("{script}: its interpreter {told} is not there");
+        assert_told(&run(&["--", script]), &told, 127);
+        assert_eq!(doctor(&[script]), (String::new(), Some(127)));
+    }
     assert_told(&run(&["--", "/nowhere/at/all"]), "/nowhere/at/all: No such file", 127);
     assert_told(&run(&["--", "/etc/passwd"]), "/etc/passwd: Permission denied", 126);
     assert_eq!(run(&[]).status.code(), Some(2));
@@ -369,6 +377,22 @@ fn demo_fails_when_the_stack_did_not_make_the_connection() {
     let scratch = Scratch::new("demo-untraced");
     let output = demo_with_a_stand_in(&scratch, "-DUNTRACED");
     assert_told(&output, "the trace shows no handshake", 1);
+}
+
+#[test]
+fn demo_refuses_what_it_cannot_show() {
+    for flags in [&["--strict"][..], &["--link", "tun:x", "--address", "192.0.2.1/24"], &["--capture", "-"]] {
+        let output = tubesock().arg("demo").args(flags).output().expect("tubesock was built");
+        assert_told(&output, &format!("tubesock: {}", flags[0]), 78);
+    }
+}
+
+/// The status is the same.
+#[test]
+fn standard_error_that_takes_nothing() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("every Linux has it");
+    let status = tubesock().args(["run", "--log", "loud", "true"]).stderr(full).status();
+    assert_eq!(status.expect("tubesock was built").code(), Some(78));
 }
 
 #[test]

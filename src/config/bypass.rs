@@ -38,6 +38,12 @@ impl FromStr for Bypass {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if !text.starts_with('[') && text.bytes().filter(|byte| *byte == b':').count() > 1 {
+            return Err(
+                "IPv6 stands in brackets, as [::1], [fd00::]/8 or [::1]:80; and there is one port at most"
+                    .into(),
+            );
+        }
         // The colons of an address in brackets are not the port's.
         let address_end = text.find(']').unwrap_or(0);
         let (network, port) = match text[address_end..].split_once(':') {
@@ -111,7 +117,8 @@ mod tests {
         let table = [
             ("", "'' is no address"),
             ("localhost", "'localhost' is no address"),
-            ("::1", "'' is no address; write IPv4 as 127.0.0.1 and IPv6 in brackets"),
+            ("::1", "IPv6 stands in brackets, as [::1]"),
+            ("fd00::/8", "IPv6 stands in brackets"),
             ("[::1", "'[' is no address"),
             ("10.0.0.0/33", "'33' is no length of a network; write a number from 0 to 32"),
             ("[::]/129", "'129' is no length"),
@@ -119,7 +126,11 @@ mod tests {
             ("10.0.0.0/8:", "'' is no port"),
             ("10.0.0.0/8:0", "nothing is at port 0; leave ':0' out"),
             ("10.0.0.0/8:http", "'http' is no port"),
-            ("10.0.0.0/8:1:2", "'1:2' is no port"),
+            (
+                "10.0.0.0/8:1:2",
+                "IPv6 stands in brackets, as [::1], [fd00::]/8 or [::1]:80; and there is one port at most",
+            ),
+            ("[::1]:1:2", "'1:2' is no port"),
         ];
         for (text, expected) in table {
             let error = text.parse::<Bypass>().expect_err(text);

@@ -49,7 +49,9 @@ impl Config {
             let setting = SETTINGS.iter().find(named).filter(|setting| setting.field != Field::Config);
             let setting = setting.ok_or_else(|| match value {
                 Value::Table(_) => format!("[{name}]: there is no such table; settings stand without one"),
-                _ => format!("'{name}': there is no such setting"),
+                _ => format!(
+                    "'{name}': there is no such setting; a key is a flag of 'tubesock run' without its dashes"
+                ),
             })?;
             let values = values(setting, &value).map_err(|problem| format!("'{name}' {problem}"))?;
             self.apply(setting, &name, &values)?;

@@ -125,6 +125,16 @@ fn an_error_names_what_the_person_wrote() {
             "192.0.2.1,192.0.2.2",
             "TUBESOCK_GATEWAY '192.0.2.2': there is one of its family already; give one for IPv4 and one for IPv6",
         ),
+        (
+            "TUBESOCK_GATEWAY",
+            "0.0.0.0",
+            "TUBESOCK_GATEWAY '0.0.0.0': no router has this address; give that of one on the program's network",
+        ),
+        (
+            "TUBESOCK_DNS",
+            "127.0.0.1,0.0.0.0",
+            "TUBESOCK_DNS '0.0.0.0': nobody answers at this address; give that of one server",
+        ),
         ("TUBESOCK_MTU", "9", "TUBESOCK_MTU '9': no size of a packet; write a number from 576 to 65535"),
         ("TUBESOCK_STRICT", "yes", "TUBESOCK_STRICT 'yes': neither on nor off; write 1 or 0"),
         (

@@ -89,9 +89,10 @@ fn complaint(path: &Path, errno: Errno) -> String {
             "ECONNREFUSED".into(),
         ),
         Errno::CONNREFUSED => ("who listened there has gone; start it again", "ECONNREFUSED".into()),
-        Errno::PROTOTYPE => {
-            ("that socket takes no streams; if it is a 'tubesock host', give it by --host", "EPROTOTYPE".into())
-        }
+        Errno::PROTOTYPE => (
+            "that socket takes no streams; if it is a 'tubesock host', give it by --host",
+            "EPROTOTYPE".into(),
+        ),
         Errno::ACCESS => ("you may not write to that socket; its owner can change that", "EACCES".into()),
         Errno::NAMETOOLONG => ("a socket's path has 107 bytes at most", "ENAMETOOLONG".into()),
         _ => ("the kernel gives no other reason", std::io::Error::from(errno).to_string()),

@@ -52,18 +52,18 @@ pub(super) fn open(config: &Config, serves: &Serves<'_>, now: Instant) -> Result
             config::Capture::Output => (Appender::standard_output(), "standard output".into()),
         };
         let capture = out.map_err(std::io::Error::from).and_then(|out| Capture::new(link, out));
-        link = Box::new(capture.map_err(|error| cannot_open(config.names.of("--capture"), &name, &error))?);
+        link = Box::new(capture.map_err(|error| unwritable(config.names.of("--capture"), &name, &error))?);
     }
     Ok(Attached { link, addressing, mtu })
 }
 
 /// Why a capture or a trace cannot be written.
-pub(super) fn cannot_open(setting: &str, name: &str, error: &std::io::Error) -> String {
+pub(super) fn unwritable(setting: &str, name: &str, error: &std::io::Error) -> String {
     let hint = match error.raw_os_error() {
         Some(libc::ENXIO) => "; nobody reads that pipe: start its reader first",
         _ => "",
     };
-    format!("{setting}: cannot open {name}: {error}{hint}")
+    format!("{setting} '{name}': {error}{hint}")
 }
 
 /// The link itself, and the addresses, routes and name servers on it: those of the settings, and its own where they name

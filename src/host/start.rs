@@ -268,7 +268,7 @@ fn use_elsewhere(at: Address, config: &Config) -> Result<Place, String> {
 fn start_trace(config: &Config) -> Result<(), String> {
     let Some(to) = &config.trace else { return Ok(()) };
     let place = to.file().map_or("standard error".into(), |path| path.display().to_string());
-    trace::start(to).map_err(|error| links::cannot_open(config.names.of("--trace"), &place, &error))
+    trace::start(to).map_err(|error| links::unwritable(config.names.of("--trace"), &place, &error))
 }
 
 /// Lets the capture of the host have this process's calls, if it is to.

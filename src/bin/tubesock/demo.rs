@@ -11,7 +11,7 @@ use std::io::{IsTerminal, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::Command;
-use tubesock::config::{Config, Trace};
+use tubesock::config::{Capture, Config, LinkChoice, Trace};
 use tubesock::nat::GATEWAY_V4;
 use tubesock::observe::event;
 
@@ -28,6 +28,7 @@ pub(crate) fn show(settings: &SettingFlags) -> Result<(), Failure> {
     })?;
     reachable::check(&curl)?;
     let mut config = settings.config()?;
+    suits(&config)?;
     let library = preload::library_or_build()?;
     settings.open_files(&config)?.take()?;
     let trace = TraceFile::new(&mut config).map_err(|error| failed(format!("the trace: {error}")))?;
@@ -65,6 +66,25 @@ pub(crate) fn show(settings: &SettingFlags) -> Result<(), Failure> {
         return Err(failed("the trace shows no handshake: the connection was not made by our stack".into()));
     }
     Ok(())
+}
+
+/// The demo runs curl on a stack in its process, which has the server on the machine's loopback by nat.
+fn suits(config: &Config) -> Result<(), Failure> {
+    let setting = |problem: String| Failure::new(Failure::SETTING, problem);
+    let unfit = [
+        ("--link", config.link != LinkChoice::Nat),
+        ("--capture -", config.capture == Some(Capture::Output)),
+        ("--capture-calls", config.capture_calls),
+        ("--strict", config.strict),
+        ("--bypass", !config.bypass.is_empty()),
+    ];
+    match unfit.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => {
+            let name = config.names.of(flag);
+            Err(setting(format!("{name}: the demo cannot show that; give it to 'tubesock run -- curl'")))
+        }
+        None => config.check().map_err(setting),
+    }
 }
 
 /// Not `print!`, which panics when the reader has gone. Flushed, because curl writes to the same place.

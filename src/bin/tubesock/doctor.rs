@@ -9,18 +9,23 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use tubesock::config::Config;
 use tubesock::host;
 
 /// Prints what was found, and returns 1 when there is a problem.
-pub(crate) fn show(flags: &SettingFlags, name: Option<&OsString>) -> Result<ExitCode, Failure> {
+pub(crate) fn show(
+    flags: &SettingFlags,
+    shared: Option<&Path>,
+    name: Option<&OsString>,
+) -> Result<ExitCode, Failure> {
     let mut findings = match name {
         Some(name) => of_program(name)?,
         None => Vec::new(),
     };
     findings.push(library());
-    findings.extend(settings(flags));
+    findings.extend(settings(flags, shared));
     findings.extend(machine::examine());
     let problems = findings.iter().filter(|finding| finding.verdict == Verdict::Problem).count();
     let mut text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
@@ -62,10 +67,10 @@ fn library() -> Finding {
 }
 
 /// Those of the command line and of the environment, and whether the link that they name can be had, with what is published.
-fn settings(flags: &SettingFlags) -> Vec<Finding> {
+fn settings(flags: &SettingFlags, shared: Option<&Path>) -> Vec<Finding> {
     const SUBJECT: &str = "settings";
     // The files that this makes it removes again.
-    let run::Settled { config, shared, .. } = match run::settle(flags, None) {
+    let run::Settled { config, shared, .. } = match run::settle(flags, shared) {
         Ok(settled) => settled,
         Err(failure) => return vec![Finding::problem(SUBJECT, failure.message, "")],
     };

@@ -20,8 +20,10 @@ mod strict;
 mod switch;
 
 use clap::{Parser, Subcommand};
+use core::fmt::Display;
 use settings::SettingFlags;
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -65,6 +67,9 @@ enum Command {
     Doctor {
         #[command(flatten)]
         settings: SettingFlags,
+        /// Look at a run on the host that `tubesock host --listen PATH` runs [variable: TUBESOCK_HOST]
+        #[arg(long, value_name = "PATH")]
+        host: Option<PathBuf>,
         /// The program, found through PATH.
         program: Option<OsString>,
     },
@@ -141,11 +146,18 @@ impl Failure {
     }
 }
 
+/// Not `eprintln!`, which panics where standard error takes nothing; the status says it too.
+fn complain(message: impl Display) {
+    let _ = writeln!(std::io::stderr(), "tubesock: {message}");
+}
+
 fn main() -> ExitCode {
     let result = match CommandLine::parse().command {
         Command::Run { settings, host, command } => run::run(&settings, host.as_deref(), &command),
         Command::Host { settings, listen } => host::serve(&settings, &listen),
-        Command::Doctor { settings, program } => doctor::show(&settings, program.as_ref()),
+        Command::Doctor { settings, host, program } => {
+            doctor::show(&settings, host.as_deref(), program.as_ref())
+        }
         Command::Ss(arguments) => ss::show(&arguments),
         Command::Link(arguments) => link::change(&arguments),
         Command::Switch { path } => switch::serve(&path),
@@ -154,7 +166,7 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => status,
         Err(failure) => {
-            eprintln!("tubesock: {}", failure.message);
+            complain(&failure.message);
             ExitCode::from(failure.status)
         }
     }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::Failure;
+use crate::image::Image;
 use rustix::fs::{Access, access};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -17,18 +18,21 @@ pub(crate) fn find(name: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, Failur
             "no such option; options come first, then '--', then the program: see 'tubesock run --help'";
         return Err(Failure::new(Failure::USAGE, format!("{}: {message}", name.to_string_lossy())));
     }
+    if name.is_empty() {
+        return Err(Failure::new(Failure::NOT_FOUND, "the name of the program is empty; give one"));
+    }
     if name.as_bytes().contains(&b'/') {
-        return Ok(PathBuf::from(name));
+        return with_interpreter(PathBuf::from(name));
     }
     let mut not_runnable = None;
     for directory in std::env::split_paths(path.unwrap_or(OsStr::new(DEFAULT_PATH))) {
         // An empty element is the working directory; so is a join with an empty path.
         let file = Path::new(".").join(directory).join(name);
-        if !file.is_file() || name.is_empty() {
+        if !file.is_file() {
             continue;
         }
         if access(&file, Access::EXEC_OK).is_ok() {
-            return Ok(file);
+            return with_interpreter(file);
         }
         not_runnable.get_or_insert(file);
     }
@@ -40,6 +44,17 @@ pub(crate) fn find(name: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, Failur
             Failure::NOT_FOUND,
             format!("{}: there is no such program in PATH", name.to_string_lossy()),
         )),
+    }
+}
+
+/// The kernel says of a script whose interpreter is missing that the script is.
+fn with_interpreter(file: PathBuf) -> Result<PathBuf, Failure> {
+    match Image::read(&file) {
+        Ok(Image::Script(interpreter)) if !interpreter.exists() => {
+            let message = format!("{}: its interpreter {interpreter:?} is not there", file.display());
+            Err(Failure::new(Failure::NOT_FOUND, message))
+        }
+        _ => Ok(file),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The flags of `tubesock run`, made from the one list of settings.
 #![forbid(unsafe_code)]
 
-use crate::Failure;
+use crate::{Failure, complain};
 use clap::builder::OsStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
 use rustix::fs::{Access, access};
@@ -134,7 +134,7 @@ fn hold_pipe(name: &str, file: &Path) -> std::io::Result<()> {
     let held = options.write(true).custom_flags(libc::O_NONBLOCK).open(file);
     let held = match held {
         Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
-            eprintln!("tubesock: {name}: waiting for who reads that pipe");
+            complain(format_args!("{name}: waiting for who reads that pipe"));
             options.custom_flags(0).open(file)?
         }
         held => held?,

@@ -1,7 +1,7 @@
 //! `tubesock switch`: a network on one machine, of whatever connects to a socket.
 #![forbid(unsafe_code)]
 
-use crate::Failure;
+use crate::{Failure, complain};
 use rustix::net::SocketType;
 use std::io::Write;
 use std::path::Path;
@@ -25,7 +25,7 @@ pub(crate) fn serve(path: &Path) -> Result<ExitCode, Failure> {
     let switch = Switch::new(socket).map_err(|errno| failed(errno.to_string()))?;
     let run = move || {
         let Err(errno) = switch.run();
-        eprintln!("tubesock: the switch has failed: {errno}");
+        complain(format_args!("the switch has failed: {errno}"));
         std::process::exit(1);
     };
     std::thread::Builder::new().spawn(run).map_err(|error| failed(error.to_string()))?;

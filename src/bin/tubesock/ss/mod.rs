@@ -8,7 +8,7 @@ pub(crate) mod kernel;
 mod report;
 mod tcp;
 
-use crate::Failure;
+use crate::{Failure, complain};
 use clap::Args;
 use kernel::Kernel;
 use report::Report;
@@ -143,7 +143,7 @@ fn all(kernel: &Kernel) -> Result<Vec<Table>, Failure> {
     if tables.is_empty() {
         return Err(failure(silent.join("; ")));
     }
-    silent.iter().for_each(|line| eprintln!("tubesock: {line}"));
+    silent.iter().for_each(complain);
     tables.sort_by_key(|table| table.process);
     Ok(tables)
 }
