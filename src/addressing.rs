@@ -212,6 +212,26 @@ pub fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
+/// Whether `address` can be the other end of a connection: not a group, not everybody, not nobody.
+pub fn is_unicast(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            !(address.is_multicast() || address.is_unspecified() || address.octets()[0] >= 240)
+        }
+        IpAddr::V6(address) => !(address.is_multicast() || address.is_unspecified()),
+    }
+}
+
+/// The address that reaches everybody on the subnet of `address`, where IPv4 has one.
+pub fn subnet_broadcast(address: IpAddr, prefix: u8) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) if prefix < 31 => {
+            Some(Ipv4Addr::from_bits(address.to_bits() | u32::MAX.checked_shr(prefix.into()).unwrap_or(0)))
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,8 +15,7 @@ mod publish;
 mod settings;
 mod trace;
 
-use crate::addressing::{Addressing, Cidr, MTU_V6, Route, address_of};
-use crate::ip;
+use crate::addressing::{Addressing, Cidr, MTU_V6, Route, address_of, is_unicast, subnet_broadcast};
 pub use bypass::Bypass;
 pub use capture::Capture;
 use core::fmt;
@@ -327,7 +326,7 @@ fn own_address(text: &str) -> Result<Cidr, String> {
         return Err("no host has this address; give that of the program on its network".into());
     }
     // Of two addresses (RFC 3021) and of one, each is a host's.
-    let Some(everybody) = ip::subnet_broadcast(address, own.bits) else { return Ok(own) };
+    let Some(everybody) = subnet_broadcast(address, own.bits) else { return Ok(own) };
     let network = Cidr::new(own.first(), own.bits);
     let what = match address {
         _ if address == everybody => "its broadcast address",
@@ -339,12 +338,12 @@ fn own_address(text: &str) -> Result<Cidr, String> {
 
 /// Whether a host can be called so on a link.
 fn is_of_a_host(address: IpAddr) -> bool {
-    ip::is_unicast(address) && !address.is_loopback() && address.to_canonical() == address
+    is_unicast(address) && !address.is_loopback() && address.to_canonical() == address
 }
 
 fn name_server(text: &str) -> Result<IpAddr, String> {
     match address_of(text)? {
-        server if ip::is_unicast(server) => Ok(server),
+        server if is_unicast(server) => Ok(server),
         _ => Err("nobody answers at this address; give that of one server".into()),
     }
 }

@@ -6,6 +6,7 @@
 //! the port of who sent it.
 #![forbid(unsafe_code)]
 
+use crate::addressing::is_unicast;
 use crate::error::Error;
 use crate::ip::{self, Fault, Header, Packet, Protocol, Treatment};
 use core::ops::Range;
@@ -300,7 +301,7 @@ pub fn undeliverable(packet: &[u8], from: Option<IpAddr>) -> Option<Packet> {
         _ => return None,
     };
     let cause = Unreachable::Host.cause(source.is_ipv4());
-    (first && ip::is_unicast(destination))
+    (first && is_unicast(destination))
         .then(|| error(cause, from.unwrap_or(destination), source, packet, true))
 }
 

@@ -3,8 +3,8 @@
 
 use super::{Domain, Engine};
 use crate::addressing;
+use crate::addressing::subnet_broadcast;
 use crate::error::{Error, Result};
-use crate::ip;
 use crate::tcp::{Segment, Sequence};
 use crate::time::Instant;
 use core::hash::{Hash, Hasher};
@@ -129,8 +129,7 @@ impl Engine {
         address.is_broadcast()
             || address == LOOPBACK_ALL
             || self.settings.addresses.iter().any(|own| {
-                ip::subnet_broadcast(own.address, own.bits) == Some(address)
-                    && IpAddr::V4(address) != own.address
+                subnet_broadcast(own.address, own.bits) == Some(address) && IpAddr::V4(address) != own.address
             })
     }
 

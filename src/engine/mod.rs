@@ -56,7 +56,7 @@ pub use options::SocketOption;
 pub use reports::{ErrorReport, Origin, Timestamps};
 pub use send::{Control, PathMtuDiscovery};
 
-use crate::addressing::{Cidr, EVERYTHING, Route};
+use crate::addressing::{Cidr, EVERYTHING, Route, is_unicast};
 use crate::error::{Error, Result};
 use crate::ip::Protocol;
 use crate::ip::reassembly::Reassembly;
@@ -347,7 +347,7 @@ impl Engine {
 
     fn can_bind(&self, address: IpAddr) -> bool {
         self.is_local(address)
-            || (self.settings.any_address && crate::ip::is_unicast(address))
+            || (self.settings.any_address && is_unicast(address))
             || self.is_broadcast(address)
             || address.is_multicast()
     }

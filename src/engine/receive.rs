@@ -5,6 +5,7 @@ use super::address::FourTuple;
 use super::socket::{Body, Stream};
 use super::time_wait::Answer;
 use super::{Engine, Path, SocketId};
+use crate::addressing::is_unicast;
 use crate::ip::{self, Fault, Header, Protocol, Treatment, fragment};
 use crate::link::Outgoing;
 use crate::tcp::Segment;
@@ -112,7 +113,7 @@ impl Engine {
     }
 
     fn is_ours(&self, header: &Header, path: Path) -> bool {
-        if !ip::is_unicast(header.source) || self.is_broadcast(header.source) {
+        if !is_unicast(header.source) || self.is_broadcast(header.source) {
             return false;
         }
         if path == Path::Link && (self.is_local(header.source) || header.destination.is_loopback()) {
@@ -122,7 +123,7 @@ impl Engine {
         self.is_local(header.destination)
             || self.is_broadcast(header.destination)
             || self.is_joined(header.destination, path)
-            || (self.settings.any_address && ip::is_unicast(header.destination))
+            || (self.settings.any_address && is_unicast(header.destination))
     }
 
     /// The 4-tuple of a connection on this path says that the packet is ours; only without one do the addresses matter.

@@ -5,8 +5,8 @@ use super::address::FourTuple;
 use super::ports::{Reuse, candidates};
 use super::socket::{Body, Bound, Open, Owner, Seen, Stream};
 use super::{Engine, Path, SocketId, StreamState};
+use crate::addressing::is_unicast;
 use crate::error::{Error, Result};
-use crate::ip;
 use crate::tcp::{Connection, Context, Info, State};
 use crate::time::Instant;
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +23,7 @@ impl Engine {
                 return Err(Error::AlreadyConnected);
             }
         }
-        if !ip::is_unicast(remote.ip()) || self.is_broadcast(remote.ip()) {
+        if !is_unicast(remote.ip()) || self.is_broadcast(remote.ip()) {
             return Err(Error::NetworkUnreachable);
         }
         if remote.port() == 0 {
@@ -44,7 +44,7 @@ impl Engine {
                 return Err(Error::InvalidArgument);
             }
             // Nor from one that is many's, to which a stream can be bound (ip_route_output_key).
-            Some(address) if !ip::is_unicast(address) || self.is_broadcast(address) => {
+            Some(address) if !is_unicast(address) || self.is_broadcast(address) => {
                 return Err(Error::InvalidArgument);
             }
             Some(address) if address.is_ipv4() == remote.is_ipv4() => {

@@ -3,8 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::{Engine, Path, SocketId};
+use crate::addressing::is_unicast;
 use crate::icmp::{self, Unreachable};
-use crate::ip::{self, Header};
+use crate::ip::Header;
 use crate::link::{Outgoing, Packet};
 use crate::time::Instant;
 use std::net::IpAddr;
@@ -175,7 +176,7 @@ impl Engine {
         now: Instant,
     ) {
         // RFC 1122 3.2.2: not about what was sent to everybody.
-        let ours = ip::is_unicast(header.destination) && !self.is_broadcast(header.destination);
+        let ours = is_unicast(header.destination) && !self.is_broadcast(header.destination);
         if ours && self.errors_allowed.take(now) {
             let checksums = self.settings.checksums;
             let error = icmp::unreachable(reason, header.destination, packet, header, checksums);

@@ -16,8 +16,7 @@
 #![forbid(unsafe_code)]
 
 use super::frame::Mac;
-use crate::addressing::Cidr;
-use crate::ip;
+use crate::addressing::{Cidr, is_unicast, subnet_broadcast};
 use crate::time::Instant;
 use core::time::Duration;
 use std::net::Ipv4Addr;
@@ -198,7 +197,7 @@ impl Client {
         let mask = option(options, 1).and_then(|mask| address_in(mask, 0)).unwrap_or(Ipv4Addr::BROADCAST);
         let bits = mask.to_bits().leading_ones() as u8;
         let length = seconds(51).unwrap_or(LEASE_MAX);
-        if length < LEASE_MIN || ip::subnet_broadcast(address.into(), bits) == Some(address) {
+        if length < LEASE_MIN || subnet_broadcast(address.into(), bits) == Some(address) {
             return false;
         }
         let servers = option(options, 6).unwrap_or_default();
@@ -220,7 +219,7 @@ impl Client {
 
 /// Whether a host on a network can have it.
 fn is_a_hosts(address: Ipv4Addr) -> bool {
-    ip::is_unicast(address.into()) && !address.is_loopback()
+    is_unicast(address.into()) && !address.is_loopback()
 }
 
 fn address_in(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {

@@ -1,5 +1,5 @@
-//! A stream of frames to whoever listens at a path: passt, QEMU, `tubesock switch`. When that one has gone, the path is tried
-//! once a second, and the network is back with the next who listens there.
+//! A stream of frames to whoever listens at a path: passt, QEMU, `tubesock switch`. When that one has gone, the path is
+//! tried once a second, and the network is back with the next who listens there.
 
 use super::Frames;
 use super::stream::Stream;
@@ -29,6 +29,8 @@ pub struct Joined {
     timer: Timer,
     /// The next try, while nobody is there.
     retry: Option<Instant>,
+    /// A frame came since it was joined: its end is worth a line, and so is the next beginning.
+    heard: bool,
 }
 
 impl Joined {
@@ -43,7 +45,7 @@ impl Joined {
         for wake in [stream.wake(), timer.descriptor()] {
             epoll::add(&set, wake, EventData::new_u64(0), EventFlags::IN)?;
         }
-        Ok(Joined { path: path.to_owned(), mtu, stream, set, timer, retry: None })
+        Ok(Joined { path: path.to_owned(), mtu, stream, set, timer, retry: None, heard: true })
     }
 
     /// Joins again, when it is time to, if the stream has ended.
@@ -51,6 +53,7 @@ impl Joined {
         let Some(why) = self.stream.ended() else { return };
         let now = sys::now();
         match self.retry {
+            None if !self.heard => {}
             None => tracing::error!(
                 "stream:{}: {why}: there is no network until somebody listens there again",
                 self.path.display()
@@ -59,7 +62,9 @@ impl Joined {
             Some(_) => self.timer.expired(),
         }
         if self.retry.is_some() && self.join().is_ok() {
-            tracing::warn!("stream:{}: joined again", self.path.display());
+            if core::mem::take(&mut self.heard) {
+                tracing::warn!("stream:{}: joined again", self.path.display());
+            }
             self.retry = None;
         } else {
             self.retry = Some(now + PAUSE);
@@ -107,6 +112,7 @@ impl Frames for Joined {
 
     fn receive(&mut self, take: &mut dyn FnMut(&[u8])) -> bool {
         let received = self.stream.receive(take);
+        self.heard |= received;
         self.mend();
         received
     }

@@ -9,7 +9,7 @@ use super::frame::{self, Frame, HEADER, Mac};
 use super::ndp;
 use super::neighbours::{Due, Neighbours};
 use super::slaac::Advertised;
-use crate::addressing::{Addressing, Cidr, Route, next_hop};
+use crate::addressing::{Addressing, Cidr, Route, next_hop, subnet_broadcast};
 use crate::icmp;
 use crate::ip::{self, Protocol};
 use crate::link::segmentation::cut;
@@ -221,7 +221,7 @@ impl Station {
     fn is_broadcast(&self, to: IpAddr) -> bool {
         let IpAddr::V4(to) = to else { return false };
         let mut own = self.addressing.addresses.iter();
-        to.is_broadcast() || own.any(|own| ip::subnet_broadcast(own.address, own.bits) == Some(to))
+        to.is_broadcast() || own.any(|own| subnet_broadcast(own.address, own.bits) == Some(to))
     }
 
     /// Takes a frame; gives the packet in it to `take` if there is one for the engine.

@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 
 use super::start::Serves;
-use crate::addressing::{Addressing, MTU_V6, is_link_local};
+use crate::addressing::{Addressing, Cidr, MTU_V6, is_link_local};
 use crate::config::{self, Config, Impairment, LinkChoice};
 use crate::ethernet::joined::Joined;
 use crate::ethernet::stream;
@@ -41,7 +41,7 @@ pub(super) struct Attached {
 pub(super) fn open(config: &Config, serves: &Serves<'_>, now: Instant) -> Result<Attached, String> {
     let Attached { mut link, mut addressing, mtu } = attach(config, serves.taken(), now)?;
     if is_to_be_given(config) {
-        await_address(&mut *link, &mut addressing, serves).ok_or_else(|| {
+        await_address(&mut *link, &mut addressing, mtu >= MTU_V6, serves).ok_or_else(|| {
             of_link(config, "no address is to be had there by DHCP or from a router; give --address CIDR")
         })?;
     }
@@ -78,6 +78,8 @@ fn attach(config: &Config, taken: Taken, now: Instant) -> Result<Attached, Strin
         return Err(format!("{setting} {mtu}: the link {link} carries {most}; give no more than that"));
     }
     if mtu < MTU_V6 && addressing.has_v6() {
+        let one_of_link = |own: &Cidr| own.address.is_ipv4() || is_link_local(own.address);
+        let expected = is_to_be_given(config) || !addressing.addresses.iter().all(one_of_link);
         addressing.drop_v6();
         if addressing.addresses.is_empty() && !is_to_be_given(config) {
             return Err(of_link(
@@ -85,7 +87,11 @@ fn attach(config: &Config, taken: Taken, now: Instant) -> Result<Attached, Strin
                 &format!("it carries {mtu} bytes, and IPv6 needs {MTU_V6}; give an address of IPv4"),
             ));
         }
-        tracing::warn!("there is no IPv6: the link carries {mtu} bytes, and it needs {MTU_V6} (RFC 8200)");
+        if expected {
+            tracing::warn!(
+                "there is no IPv6: the link carries {mtu} bytes, and it needs {MTU_V6} (RFC 8200)"
+            );
+        }
     }
     Ok(Attached { link, addressing, mtu })
 }
@@ -153,14 +159,20 @@ fn is_to_be_given(config: &Config) -> bool {
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(10);
 /// How long IPv6 is waited for when IPv4 has an address: a first question that is lost is asked again after a second.
 const ROUTER_PATIENCE: Duration = Duration::from_secs(2);
-/// The other way round: a server may look first whether anybody has the address (RFC 2131 2.2), as dnsmasq does for three seconds.
+/// The other way round: a server may look first whether anybody has the address (RFC 2131 2.2), as dnsmasq does for
+/// three seconds.
 const LEASE_PATIENCE: Duration = Duration::from_secs(4);
 
 /// How long an interrupt of a program may go unseen that waits for its first socket.
 const TURN: Duration = Duration::from_millis(50);
 
 /// Waits until the network has given an address: what the program does first would fail without.
-fn await_address(link: &mut dyn Link, addressing: &mut Addressing, serves: &Serves<'_>) -> Option<()> {
+fn await_address(
+    link: &mut dyn Link,
+    addressing: &mut Addressing,
+    has_v6: bool,
+    serves: &Serves<'_>,
+) -> Option<()> {
     let mut until = sys::now() + ADDRESS_PATIENCE;
     loop {
         let now = sys::now();
@@ -173,8 +185,8 @@ fn await_address(link: &mut dyn Link, addressing: &mut Addressing, serves: &Serv
         }
         let has = |wanted: fn(&IpAddr) -> bool| addressing.addresses.iter().any(|own| wanted(&own.address));
         let (v4, v6) = (has(IpAddr::is_ipv4), has(|own| own.is_ipv6() && !is_link_local(*own)));
-        if v4 && v6 || now >= until {
-            if v4 != v6 {
+        if v4 && (v6 || !has_v6) || now >= until {
+            if v4 != v6 && has_v6 {
                 tracing::info!("no address of IPv{} so far", if v4 { 6 } else { 4 });
             }
             return (v4 || v6).then_some(());

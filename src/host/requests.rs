@@ -125,7 +125,7 @@ impl Inner {
         match begun {
             // Who would wait need not, where the handshake is over at once.
             Ok(true) => self.connected(id),
-            // Linux lets nobody see that, over loopback.
+            // EINPROGRESS though it may be over, as Linux says of its loopback.
             Ok(false) => Ok(Connect::Pending),
             Err(error) => {
                 // Out of descriptors, most likely. The near end may be connected already: the program has to begin anew.

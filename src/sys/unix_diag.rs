@@ -22,6 +22,8 @@ pub struct UnixSocket {
     pub unread: u32,
     /// Bytes that the peer has not read, in the kernel's accounting.
     pub unread_by_peer: u32,
+    /// Who made it.
+    pub user: u32,
 }
 
 /// linux/netlink.h, linux/sock_diag.h, linux/unix_diag.h
@@ -29,9 +31,11 @@ const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const UDIAG_SHOW_NAME: u32 = 1;
 const UDIAG_SHOW_PEER: u32 = 4;
 const UDIAG_SHOW_RQLEN: u32 = 0x10;
+const UDIAG_SHOW_UID: u32 = 0x40;
 const UNIX_DIAG_NAME: u16 = 0;
 const UNIX_DIAG_PEER: u16 = 2;
 const UNIX_DIAG_RQLEN: u16 = 4;
+const UNIX_DIAG_UID: u16 = 7;
 /// net/tcp_states.h
 const TCP_LISTEN: u8 = 10;
 
@@ -84,7 +88,7 @@ fn request(inode: Option<u32>) -> [u8; 40] {
     let mut request = [0; 40];
     let dump = if inode.is_none() { libc::NLM_F_DUMP } else { 0 };
     let flags = (libc::NLM_F_REQUEST | dump) as u16;
-    let show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN;
+    let show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN | UDIAG_SHOW_UID;
     request[..4].copy_from_slice(&40u32.to_ne_bytes());
     request[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     request[6..8].copy_from_slice(&flags.to_ne_bytes());
@@ -119,6 +123,7 @@ fn parse(message: &[u8]) -> Option<UnixSocket> {
             UNIX_DIAG_NAME => socket.name = value.to_vec(),
             UNIX_DIAG_PEER => socket.peer = number(value, 0),
             UNIX_DIAG_RQLEN => (socket.unread, socket.unread_by_peer) = (number(value, 0), number(value, 4)),
+            UNIX_DIAG_UID => socket.user = number(value, 0),
             _ => {}
         }
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -156,6 +161,7 @@ mod tests {
         let all = sockets().expect("the kernel has the table");
         let shown = found(&all, inode(&listener)).expect("it is open");
         assert_eq!((shown.listening, &shown.name[1..], shown.unread), (true, &name[..], 1));
+        assert_eq!(shown.user, super::super::user_id());
         assert_eq!(super::socket(inode(&listener)), Ok(shown));
         assert_eq!(super::socket(u32::MAX), Err(Errno::NOENT));
         let server = unix::accept(&listener).expect("one waits");

@@ -3,9 +3,8 @@
 //! Not shown: counters, and the routes of the table `local`, which follow from the addresses.
 
 use super::message::Message;
-use crate::addressing::{self, Cidr, Route, is_link_local};
+use crate::addressing::{self, Cidr, Route, is_link_local, subnet_broadcast};
 use crate::calls::interfaces::{Interface, State, View};
-use crate::ip;
 use libc::{
     IFA_ADDRESS, IFA_BROADCAST, IFA_CACHEINFO, IFA_FLAGS, IFA_LABEL, IFA_LOCAL, IFLA_ADDRESS, IFLA_BROADCAST,
     IFLA_CARRIER, IFLA_GROUP, IFLA_IFNAME, IFLA_LINKMODE, IFLA_MTU, IFLA_NUM_RX_QUEUES, IFLA_NUM_TX_QUEUES,
@@ -90,7 +89,7 @@ fn address(interface: &Interface, own: Cidr) -> Message {
     let mut message = Message::new(libc::RTM_NEWADDR, &fixed).with_address(IFA_ADDRESS, own.address);
     if own.address.is_ipv4() {
         message = message.with_address(IFA_LOCAL, own.address);
-        let everybody = ip::subnet_broadcast(own.address, own.bits);
+        let everybody = subnet_broadcast(own.address, own.bits);
         if let Some(everybody) = everybody.filter(|_| interface.flags & libc::IFF_BROADCAST != 0) {
             message = message.with_address(IFA_BROADCAST, everybody.into());
         }
@@ -179,7 +178,7 @@ impl Way {
             IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
             to => to,
         };
-        let everybody = |own: &Cidr| ip::subnet_broadcast(own.address, own.bits).map(IpAddr::V4) == Some(to);
+        let everybody = |own: &Cidr| subnet_broadcast(own.address, own.bits).map(IpAddr::V4) == Some(to);
         let (kind, hop) = match to {
             _ if to.is_loopback() || own.iter().any(|own| own.address == to) => (RTN_LOCAL, to),
             _ if to == Ipv4Addr::BROADCAST || own.iter().any(everybody) => (RTN_BROADCAST, to),

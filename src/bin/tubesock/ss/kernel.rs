@@ -38,10 +38,11 @@ impl Kernel {
         Ok(Kernel(sockets.into_iter().map(|socket| (socket.inode, socket)).collect()))
     }
 
-    /// The hosts that there are.
-    pub(crate) fn hosts(&self) -> Vec<Token> {
-        let names = self.0.values().filter_map(name);
-        names.filter(|name| name.role == Role::Control).map(|name| name.token).collect()
+    /// The hosts of `user`; for root all that there are.
+    pub(crate) fn hosts(&self, user: u32) -> Vec<Token> {
+        let sockets = self.0.values().filter(|socket| user == 0 || socket.user == user);
+        let names = sockets.filter_map(name).filter(|name| name.role == Role::Control);
+        names.map(|name| name.token).collect()
     }
 
     /// The process that runs a host, where this user may look at it.
@@ -152,7 +153,15 @@ mod tests {
     fn socket(inode: u32, peer: u32, unread: u32, role: Option<Role>, id: u64) -> UnixSocket {
         let name = role.map(|role| Name { token: HOST, role, id: SocketId(id), salt: 5 }.encode());
         let name = name.map_or(Vec::new(), |name| [&[0], &name[..]].concat());
-        UnixSocket { inode, listening: false, name, peer, unread, unread_by_peer: 10 * unread }
+        UnixSocket {
+            inode,
+            name,
+            peer,
+            unread,
+            unread_by_peer: 10 * unread,
+            user: 1000,
+            ..UnixSocket::default()
+        }
     }
 
     #[test]
@@ -172,7 +181,7 @@ mod tests {
             socket(8, 0, 0, Some(Role::Control), 0),
         ];
         let kernel = Kernel(sockets.into_iter().map(|socket| (socket.inode, socket)).collect());
-        assert_eq!(kernel.hosts(), [HOST]);
+        assert_eq!([1000, 0, 1001].map(|user| kernel.hosts(user).len()), [1, 1, 0]);
         assert_eq!(kernel.near_ends([8; 16]), HashMap::new());
         let ends = kernel.near_ends(HOST);
         let end = |inode, unread, untaken| NearEnd { inode, unread, untaken };

@@ -14,13 +14,14 @@ use kernel::Kernel;
 use report::Report;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use tubesock::bridge::name::Token;
 use tubesock::config::Config;
 use tubesock::engine::Kind;
 use tubesock::engine::table::{Row, state};
 use tubesock::error::Error;
 use tubesock::host::{Table, table_at, table_of};
+use tubesock::sys;
 
 /// As ss(8) has them.
 #[derive(Debug, Default, Args)]
@@ -149,16 +150,21 @@ fn all(kernel: &Kernel) -> Result<Vec<Table>, Failure> {
 }
 
 /// What the hosts of this user answer, who are asked at once: one that was stopped keeps nobody waiting for the others.
-/// Others' hosts refuse, and some may have ended just now.
+/// Another's may have a name that looks like it, and some may have ended just now.
 pub(crate) fn own(kernel: &Kernel) -> Vec<(Token, Result<Table, Error>)> {
     let gone = |error| matches!(error, Error::PermissionDenied | Error::Kernel(libc::ENETDOWN));
-    thread::scope(|scope| {
-        let asked = kernel.hosts().into_iter().map(|host| (host, scope.spawn(move || table_of(host))));
-        let asked: Vec<_> = asked.collect();
-        let answers =
-            asked.into_iter().map(|(host, asked)| (host, asked.join().unwrap_or(Err(Error::Broken))));
-        answers.filter(|(_, answer)| !answer.as_ref().is_err_and(|&error| gone(error))).collect()
-    })
+    let hosts = kernel.hosts(sys::user_id());
+    let answers: Vec<_> = thread::scope(|scope| {
+        let ask = |&host| thread::Builder::new().spawn_scoped(scope, move || table_of(host));
+        let asked: Vec<_> = hosts.iter().map(ask).collect();
+        // Where no more threads are to be had the rest is asked one by one.
+        let answer = |(host, asked): (&Token, std::io::Result<ScopedJoinHandle<'_, _>>)| match asked {
+            Ok(asked) => (*host, asked.join().unwrap_or(Err(Error::Broken))),
+            Err(_) => (*host, table_of(*host)),
+        };
+        hosts.iter().zip(asked).map(answer).collect()
+    });
+    answers.into_iter().filter(|(_, answer)| !answer.as_ref().is_err_and(|&error| gone(error))).collect()
 }
 
 pub(crate) fn problem(error: Error) -> String {
