@@ -1,6 +1,7 @@
-//! The ways into another network namespace, from which the program's host would not be found (`tubesock::host::Departure`).
+//! The ways into another network namespace, from which the program's host would not be found
+//! (`tubesock::host::Departure`).
 
-use libc::{c_int, c_long};
+use libc::{c_int, c_long, iovec};
 use tubesock::host::Departure;
 use tubesock::system_call;
 
@@ -25,22 +26,33 @@ fn into_network(kind: c_int) -> bool {
     kind == 0 || kind & libc::CLONE_NEWNET != 0
 }
 
-/// Whether a system call with these arguments may put who returns from it with 0 into another network namespace. Not a clone with
-/// memory or descriptors in common, whose child cannot go on here.
-///
-/// # Safety
-/// The arguments must be what the system call `number` asks for.
-pub(crate) unsafe fn departs(number: c_long, arguments: [usize; 6]) -> bool {
+/// Whether a system call with these arguments may put who returns from it with 0 into another network namespace. Not a
+/// clone with memory or descriptors in common, whose child cannot go on here.
+pub(crate) fn departs(number: c_long, arguments: [usize; 6]) -> bool {
     let flags = match number {
         libc::SYS_setns => return into_network(arguments[1] as c_int),
         libc::SYS_unshare | libc::SYS_clone => arguments[0] as u64,
-        // SAFETY: the structure begins with its flags; a null pointer is the kernel's to refuse.
-        libc::SYS_clone3 => unsafe { (arguments[0] as *const u64).as_ref() }.copied().unwrap_or(0),
+        libc::SYS_clone3 => flags_of_clone3(arguments[0], arguments[1]),
         _ => return false,
     };
     let [network, common] =
         [libc::CLONE_NEWNET, libc::CLONE_VM | libc::CLONE_FILES].map(|flags| flags as u64);
     flags & network != 0 && (number == libc::SYS_unshare || flags & common == 0)
+}
+
+/// What a structure of that size begins with. 0 where it cannot be read, which the kernel refuses.
+fn flags_of_clone3(place: usize, size: usize) -> u64 {
+    let mut flags = 0u64;
+    if size < size_of_val(&flags) {
+        return 0;
+    }
+    let here = iovec { iov_base: (&raw mut flags).cast(), iov_len: size_of_val(&flags) };
+    let there = iovec { iov_base: place as *mut _, ..here };
+    let process = std::process::id();
+    // SAFETY: the kernel writes to `here` alone, and what it cannot read is an error.
+    let _: c_int =
+        unsafe { system_call!(SYS_process_vm_readv, process, &raw const here, 1, &raw const there, 1, 0) };
+    flags
 }
 
 /// The call, after which who gets 0 has left.

@@ -88,8 +88,7 @@ unsafe fn dispatch(number: c_long, arguments: [usize; 6]) -> c_long {
             }
             // SAFETY: the caller keeps the contract of this call.
             let call = || returned(unsafe { system_call(number as usize, arguments) }) as c_long;
-            // SAFETY: the same.
-            if unsafe { departs(number, arguments) } { departing(call) } else { call() }
+            if departs(number, arguments) { departing(call) } else { call() }
         }
     }
 }

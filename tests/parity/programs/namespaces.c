@@ -43,16 +43,31 @@ static pid_t child(void)
     return (pid_t)MUST(fork());
 }
 
-static void unshared(void)
+static pid_t unshared_child(void)
+{
+    pid_t other = child();
+
+    if (other == 0)
+        MUST(unshare(FLAGS));
+    return other;
+}
+
+/* As vsftpd starts the process that talks to its client. */
+static pid_t cloned_child(void)
+{
+    fflush(NULL);
+    return (pid_t)MUST(syscall(SYS_clone, FLAGS | SIGCHLD, NULL, NULL, NULL, NULL));
+}
+
+static void goes(pid_t (*start)(void))
 {
     int ends[2];
     pid_t other;
 
     connection(AF_INET, ends);
-    other = child();
+    other = start();
     if (other == 0) {
         close(ends[0]);
-        MUST(unshare(FLAGS));
         use(ends[1]);
         _exit(0);
     }
@@ -60,22 +75,25 @@ static void unshared(void)
     be_asked(ends[0], other);
 }
 
-/* As vsftpd starts the process that talks to its client. */
+static void unshared(void)
+{
+    goes(unshared_child);
+}
+
 static void cloned(void)
 {
-    int ends[2];
-    pid_t other;
+    goes(cloned_child);
+}
 
-    connection(AF_INET, ends);
-    fflush(NULL);
-    other = (pid_t)MUST(syscall(SYS_clone, FLAGS | SIGCHLD, NULL, NULL, NULL, NULL));
-    if (other == 0) {
-        close(ends[0]);
-        use(ends[1]);
-        _exit(0);
-    }
-    close(ends[1]);
-    be_asked(ends[0], other);
+/* The flags of clone3(2) are in memory that may not be there. */
+static void nowhere(void)
+{
+    int fd = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
+
+    fact("clone3 of nothing", "%s", outcome(syscall(SYS_clone3, NULL, 88)));
+    fact("clone3 of what cannot be read", "%s", outcome(syscall(SYS_clone3, (void *)8, 88)));
+    fact("clone3 of no size", "%s", outcome(syscall(SYS_clone3, (void *)8, 0)));
+    close(fd);
 }
 
 /* What is forked there has it too. */
@@ -174,6 +192,7 @@ static void accepts_there(void)
 const struct parity_case cases[] = {
     {"unshared", unshared},
     {"cloned", cloned},
+    {"nowhere", nowhere},
     {"forked_there", forked_there},
     {"reset_there", reset_there},
     {"datagrams", datagrams},
