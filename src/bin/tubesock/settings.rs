@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
 use rustix::fs::{Access, access};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::io::Error;
+use std::io::{Error, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use tubesock::config::{Capture, Config, SETTINGS, Setting, Trace};
@@ -17,8 +17,8 @@ use tubesock::config::{Capture, Config, SETTINGS, Setting, Trace};
 pub(crate) struct SettingFlags(Vec<(&'static Setting, Vec<OsString>)>);
 
 impl SettingFlags {
-    /// What the variables say, replaced by what the flags say, each by itself. File names are made absolute: the program may start
-    /// others elsewhere.
+    /// What the variables say, replaced by what the flags say, each by itself. File names are made absolute: the
+    /// program may start others elsewhere.
     pub(crate) fn config(&self) -> Result<Config, Failure> {
         self.over(std::env::vars_os()).map_err(|message| Failure::new(Failure::SETTING, message))
     }
@@ -71,23 +71,32 @@ struct Opened {
     empties: bool,
     /// None of a pipe, of which the reader may have to be waited for.
     file: Option<File>,
+    /// Whether this made it, and nobody else.
     made: bool,
 }
 
 impl Opened {
     fn open(path: &Path, name: String, empties: bool) -> Result<Opened, Failure> {
-        let made = !path.exists();
+        // A dangling symbolic link is there already, for O_EXCL, and the file behind it is not.
+        let dangling = path.read_link().ok().filter(|_| !path.exists());
+        let path = &dangling.map_or(path.to_owned(), |to| path.with_file_name(to));
         let opened = match is_pipe(path) {
-            true => access(path, Access::WRITE_OK).map(|()| None).map_err(Error::from),
-            false => OpenOptions::new().create(true).append(true).open(path).map(Some),
+            true => access(path, Access::WRITE_OK).map(|()| (None, false)).map_err(Error::from),
+            false => match OpenOptions::new().append(true).create_new(true).open(path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    OpenOptions::new().append(true).create(true).open(path).map(|file| (Some(file), false))
+                }
+                made => made.map(|file| (Some(file), true)),
+            },
         };
         match opened {
-            Ok(file) => Ok(Opened { path: path.to_owned(), name, empties, file, made }),
+            Ok((file, made)) => Ok(Opened { path: path.to_owned(), name, empties, file, made }),
             Err(error) => Err(unusable(&name, &error)),
         }
     }
 
-    /// Whether both are one file, by whatever names. What is neither file nor pipe, such as /dev/null, may well take both.
+    /// Whether both are one file, by whatever names. What is neither file nor pipe, such as /dev/null, may well take
+    /// both.
     fn is(&self, other: &Opened) -> bool {
         let identity = |opened: &Opened| {
             let of_path = std::fs::metadata(&opened.path).ok()?;
@@ -108,12 +117,13 @@ impl Opened {
 }
 
 impl Drop for Opened {
+    /// Another tubesock may have been given the file meanwhile, or have removed it and made its own.
     fn drop(&mut self) {
-        // By the name of the file itself: it may have been made behind a symbolic link.
-        if self.made
-            && let Ok(file) = self.path.canonicalize()
+        let Some(file) = self.file.as_ref().filter(|_| self.made) else { return };
+        if let (Ok(made), Ok(there)) = (file.metadata(), std::fs::symlink_metadata(&self.path))
+            && (made.dev(), made.ino(), made.len()) == (there.dev(), there.ino(), 0)
         {
-            let _ = std::fs::remove_file(file);
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 }
@@ -216,6 +226,28 @@ mod tests {
         let config = parse(&["--capture", "x.pcapng"]).over([]).expect("good values");
         let file = config.capture.as_ref().and_then(Capture::file).expect("a file");
         assert!(file.is_absolute() && file.ends_with("x.pcapng"));
+    }
+
+    #[test]
+    fn what_was_made_is_removed_unless_it_became_anothers() {
+        let path = std::env::temp_dir().join(format!("tubesock-made-{}", std::process::id()));
+        let open = || Opened::open(&path, String::new(), true).expect("a directory for temporary files");
+        drop(open());
+        assert!(!path.exists(), "it was made for nothing");
+        let (made, found) = (open(), open());
+        drop(found);
+        assert!(path.exists(), "it was there already");
+        std::fs::write(&path, "a capture").expect("it is ours");
+        drop(made);
+        assert!(path.exists(), "another one has written to it");
+        std::fs::remove_file(&path).expect("it is there");
+        let made = open();
+        std::fs::remove_file(&path).expect("it is there");
+        // While the first one is open its inode is not given again.
+        let another = open();
+        drop(made);
+        assert!(path.exists(), "it is another one's");
+        drop(another);
     }
 
     #[test]
