@@ -37,9 +37,7 @@ pub(crate) fn find(name: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, Failur
         not_runnable.get_or_insert(file);
     }
     match not_runnable {
-        Some(file) => {
-            Err(Failure::new(Failure::NOT_RUNNABLE, format!("{}: it may not be executed", file.display())))
-        }
+        Some(file) => Err(not_executable(&file)),
         None => Err(Failure::new(
             Failure::NOT_FOUND,
             format!("{}: there is no such program in PATH", name.to_string_lossy()),
@@ -47,10 +45,15 @@ pub(crate) fn find(name: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, Failur
     }
 }
 
+fn not_executable(file: &Path) -> Failure {
+    Failure::new(Failure::NOT_RUNNABLE, format!("{}: it may not be executed", file.display()))
+}
+
 /// The kernel says of a script whose interpreter is missing that the script is.
 fn with_interpreter(file: PathBuf) -> Result<PathBuf, Failure> {
     match Image::read(&file) {
         Ok(Image::Script(interpreter)) if !interpreter.exists() => {
+            access(&file, Access::EXEC_OK).map_err(|_| not_executable(&file))?;
             let message = format!("{}: its interpreter {interpreter:?} is not there", file.display());
             Err(Failure::new(Failure::NOT_FOUND, message))
         }
