@@ -24,6 +24,7 @@ use crate::nat::{self, Nat, Taken, Way};
 use crate::sys;
 use crate::sys::append::Appender;
 use crate::time::Instant;
+use core::fmt::Display;
 use core::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::net::IpAddr;
@@ -42,7 +43,13 @@ pub(super) fn open(config: &Config, serves: &Serves<'_>, now: Instant) -> Result
     let Attached { mut link, mut addressing, mtu } = attach(config, serves.taken(), now)?;
     if is_to_be_given(config) {
         await_address(&mut *link, &mut addressing, mtu >= MTU_V6, serves).ok_or_else(|| {
-            of_link(config, "no address is to be had there by DHCP or from a router; give --address CIDR")
+            let link = &config.link;
+            named(
+                config,
+                format!(
+                    "{link}: no address is to be had there by DHCP or from a router; give --address CIDR"
+                ),
+            )
         })?;
     }
     let mut link: Box<dyn Link> = Box::new(impaired(link, config, now));
@@ -82,10 +89,10 @@ fn attach(config: &Config, taken: Taken, now: Instant) -> Result<Attached, Strin
         let expected = is_to_be_given(config) || !addressing.addresses.iter().all(one_of_link);
         addressing.drop_v6();
         if addressing.addresses.is_empty() && !is_to_be_given(config) {
-            return Err(of_link(
-                config,
-                &format!("it carries {mtu} bytes, and IPv6 needs {MTU_V6}; give an address of IPv4"),
-            ));
+            let link = &config.link;
+            let problem =
+                format!("{link}: it carries {mtu} bytes, and IPv6 needs {MTU_V6}; give an address of IPv4");
+            return Err(named(config, problem));
         }
         if expected {
             tracing::warn!(
@@ -97,7 +104,7 @@ fn attach(config: &Config, taken: Taken, now: Instant) -> Result<Attached, Strin
 }
 
 fn attach_to(config: &Config, taken: Taken, now: Instant) -> Result<(Box<dyn Link>, Addressing), String> {
-    let named = |problem| format!("{} {problem}", config.names.of("--link"));
+    let named = |problem| named(config, problem);
     match &config.link {
         LinkChoice::Nat => {
             let mtu = config.mtu.unwrap_or(nat::MTU);
@@ -119,21 +126,24 @@ fn attach_to(config: &Config, taken: Taken, now: Instant) -> Result<(Box<dyn Lin
     }
 }
 
-/// A problem with the link of the settings.
-fn of_link(config: &Config, problem: &str) -> String {
-    format!("{} {}: {problem}", config.names.of("--link"), config.link)
+/// A problem with the link of the settings, which says which link that is.
+fn named(config: &Config, problem: impl Display) -> String {
+    format!("{} {problem}", config.names.of("--link"))
 }
 
 /// A tunnel, whose file brings what the settings do not say.
 fn tunnel(config: &Config, file: &Path) -> Result<(Box<dyn Link>, Addressing), String> {
-    let configuration = wireguard::read(file)?;
+    let named = |problem| named(config, problem);
+    let configuration = wireguard::read(file).map_err(named)?;
     let mut addressing = config.addressing(configuration.addressing());
     if addressing.addresses.is_empty() {
-        let problem = "the program has no address there; give Address in the file, or --address CIDR";
-        return Err(of_link(config, problem));
+        let link = &config.link;
+        return Err(named(format!(
+            "{link}: the program has no address there; give Address in the file, or --address CIDR"
+        )));
     }
     addressing.route_everything();
-    Ok((Box::new(Wireguard::open(file, &configuration)?), addressing))
+    Ok((Box::new(Wireguard::open(file, &configuration).map_err(named)?), addressing))
 }
 
 /// A station on a network of frames, which asks for an address unless there is one.

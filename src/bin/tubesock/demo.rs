@@ -72,16 +72,18 @@ pub(crate) fn show(settings: &SettingFlags) -> Result<(), Failure> {
 fn suits(config: &Config) -> Result<(), Failure> {
     let setting = |problem: String| Failure::new(Failure::SETTING, problem);
     let unfit = [
-        ("--link", config.link != LinkChoice::Nat),
-        ("--capture -", config.capture == Some(Capture::Output)),
-        ("--capture-calls", config.capture_calls),
-        ("--strict", config.strict),
-        ("--bypass", !config.bypass.is_empty()),
+        ("--link", "", config.link != LinkChoice::Nat),
+        ("--capture", " -", config.capture == Some(Capture::Output)),
+        ("--capture-calls", "", config.capture_calls),
+        ("--strict", "", config.strict),
+        ("--bypass", "", !config.bypass.is_empty()),
     ];
-    match unfit.iter().find(|(_, given)| *given) {
-        Some((flag, _)) => {
+    match unfit.iter().find(|(_, _, given)| *given) {
+        Some((flag, value, _)) => {
             let name = config.names.of(flag);
-            Err(setting(format!("{name}: the demo cannot show that; give it to 'tubesock run -- curl'")))
+            Err(setting(format!(
+                "{name}{value}: the demo cannot show that; give it to 'tubesock run -- curl'"
+            )))
         }
         None => config.check().map_err(setting),
     }

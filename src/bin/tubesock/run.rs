@@ -2,9 +2,9 @@
 //! it, and ends as the program ended, once the last of them has gone and what they sent is delivered.
 //!
 //! * The program has the terminal, process group, limits and signal mask that we were given. Writing to the terminal does not
-//!   stop us (SIGTTOU is blocked). What the kernel sends to the group
-//!   (interrupt from the terminal) the program gets by itself; what a process sends to us is passed on. When the program has ended
-//!   both go to what it left, such as a daemon.
+//!   stop us (SIGTTOU is blocked). What the kernel sends to the group (interrupt from the terminal) the program gets
+//!   by itself; what a process sends to us is passed on. When the program has ended both go to what it left, such as a
+//!   daemon.
 //! * Orphans of the program come to us (child subreaper), so that the last one is known.
 //! * On a shared host it is the program itself, which `join` becomes.
 //! * If we are killed, so is the program and all that descends from it (`guardian`); their peers see the end of a killed
@@ -69,7 +69,7 @@ fn serve(
     name: &OsStr,
 ) -> Result<ExitCode, Failure> {
     let confinement: Option<&Confinement> = match config.strict {
-        true => Some(Box::leak(Box::new(Confinement::prepare()?))),
+        true => Some(Box::leak(Box::new(Confinement::prepare(config.names.of("--strict"))?))),
         false => None,
     };
     let limits = descriptors::claim_process();
@@ -111,7 +111,7 @@ pub(crate) fn settle(settings: &SettingFlags, shared: Option<&Path>) -> Result<S
         config.check().map_err(|problem| Failure::new(Failure::SETTING, problem))?;
     }
     if config.strict {
-        Confinement::prepare()?;
+        Confinement::prepare(config.names.of("--strict"))?;
     }
     let files = settings.open_files(&config)?;
     Ok(Settled { config, shared, files })

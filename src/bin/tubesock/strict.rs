@@ -103,17 +103,19 @@ fn equal(at: usize, k: u32, then: usize, otherwise: usize) -> sock_filter {
 pub(crate) struct Confinement {
     child: Owned,
     parent: Owned,
+    /// As the person wrote it.
+    setting: String,
 }
 
 impl Confinement {
     /// Fails where the kernel has no filters.
-    pub(crate) fn prepare() -> Result<Confinement, Failure> {
-        let failed = |reason: String| Failure::new(Failure::SETTING, format!("--strict: {reason}"));
+    pub(crate) fn prepare(setting: &str) -> Result<Confinement, Failure> {
+        let failed = |reason: String| Failure::new(Failure::SETTING, format!("{setting}: {reason}"));
         if seccomp::support() == Support::None {
             return Err(failed("there are no seccomp filters here; 'tubesock doctor' says more".into()));
         }
         let (child, parent) = unix::message_pair().map_err(|error| failed(error.to_string()))?;
-        Ok(Confinement { child, parent })
+        Ok(Confinement { child, parent, setting: setting.to_owned() })
     }
 
     /// In the child, as the last thing before exec. Async-signal-safe.
@@ -142,8 +144,9 @@ impl Confinement {
         // When the thread cannot start, its end of the listener is closed, and the kernel answers ENOSYS.
         if !matches!(started, Some(Ok(_))) {
             tracing::warn!(
-                "--strict: what goes round the stack is stopped, but not told here: this kernel, or another filter, lets \
-                 nobody listen"
+                "{}: what goes round the stack is stopped, but not told here: this kernel, or another filter, lets \
+                 nobody listen",
+                self.setting
             );
         }
     }
