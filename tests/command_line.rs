@@ -93,6 +93,9 @@ fn a_program_that_cannot_be_run_is_126_or_127() {
         assert_told(&run(&["--", script]), &told, 127);
         assert_eq!(doctor(&[script]), (String::new(), Some(127)));
     }
+    let script = scratch.file("text", b"#!/nowhere/sh\n", 0o644);
+    let script = script.to_str().expect("a temporary directory in UTF-8");
+    assert_told(&run(&["--", script]), &format!("{script}: it may not be executed"), 126);
     assert_told(&run(&["--", "/nowhere/at/all"]), "/nowhere/at/all: No such file", 127);
     assert_told(&run(&["--", "/etc/passwd"]), "/etc/passwd: Permission denied", 126);
     assert_eq!(run(&[]).status.code(), Some(2));
@@ -219,10 +222,19 @@ fn doctor_refuses_the_flags_that_run_refuses() {
         (&["--publish", "192.0.2.77:0:80"], "(EADDRNOTAVAIL): the machine has no such address"),
         (&["--link", &format!("stream:{file}")], "(ECONNREFUSED): this is no socket"),
         (&["--link", "tun:x", "--capture", file], "--link tun:x: the program has no address there"),
+        (&["--link", "wireguard:/nowhere"], "--link wireguard:/nowhere: cannot read the file: No such file"),
     ] {
         assert_refused(flags, text);
     }
+    assert_refused(
+        &["--link", "stream:/nowhere", "--address", "192.0.2.1/24", "--capture", file],
+        "(ENOENT): nothing listens there",
+    );
     assert_eq!(std::fs::read(file).expect("it is there"), b"content", "nothing was run");
+    let new = scratch.0.join("new");
+    let name = new.to_str().expect("a directory in UTF-8");
+    assert_refused(&["--publish", "192.0.2.77:0:80", "--capture", name], "(EADDRNOTAVAIL)");
+    assert!(!new.exists(), "nothing was captured");
     let (capture, trace) = (scratch.0.join("capture"), scratch.0.join("trace"));
     let names = [&capture, &trace].map(|path| path.to_str().expect("a directory in UTF-8"));
     assert_eq!(
@@ -385,6 +397,8 @@ fn demo_refuses_what_it_cannot_show() {
         let output = tubesock().arg("demo").args(flags).output().expect("tubesock was built");
         assert_told(&output, &format!("tubesock: {}", flags[0]), 78);
     }
+    let output = tubesock().arg("demo").env("TUBESOCK_CAPTURE", "-").output().expect("tubesock was built");
+    assert_told(&output, "tubesock: TUBESOCK_CAPTURE -: the demo cannot show that", 78);
 }
 
 /// The status is the same.

@@ -30,8 +30,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::net::IpAddr;
 use std::path::Path;
 
-/// A link, and what the stack is called on it.
-pub(super) struct Attached {
+/// A link that was opened, and what the stack is called on it.
+pub struct Attached {
     pub(super) link: Box<dyn Link>,
     pub(super) addressing: Addressing,
     /// Largest packet that the stack sends.
@@ -52,16 +52,18 @@ pub(super) fn open(config: &Config, serves: &Serves<'_>, now: Instant) -> Result
             )
         })?;
     }
-    let mut link: Box<dyn Link> = Box::new(impaired(link, config, now));
-    if let Some(to) = &config.capture {
-        let (out, name) = match to {
-            config::Capture::File(path) => (Appender::open(path), path.display().to_string()),
-            config::Capture::Output => (Appender::standard_output(), "standard output".into()),
-        };
-        let capture = out.map_err(std::io::Error::from).and_then(|out| Capture::new(link, out));
-        link = Box::new(capture.map_err(|error| unwritable(config.names.of("--capture"), &name, &error))?);
-    }
-    Ok(Attached { link, addressing, mtu })
+    Ok(Attached { link: Box::new(impaired(link, config, now)), addressing, mtu })
+}
+
+/// The link with the capture of `config`, if there is to be one.
+pub(super) fn captured(link: Box<dyn Link>, config: &Config) -> Result<Box<dyn Link>, String> {
+    let Some(to) = &config.capture else { return Ok(link) };
+    let (out, name) = match to {
+        config::Capture::File(path) => (Appender::open(path), path.display().to_string()),
+        config::Capture::Output => (Appender::standard_output(), "standard output".into()),
+    };
+    let capture = out.map_err(std::io::Error::from).and_then(|out| Capture::new(link, out));
+    Ok(Box::new(capture.map_err(|error| unwritable(config.names.of("--capture"), &name, &error))?))
 }
 
 /// Why a capture or a trace cannot be written.

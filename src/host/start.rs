@@ -243,7 +243,8 @@ fn find_or_run(config: &Config, process: u32, signals: &Blocked) -> Result<Place
             ))
         }
         _ => {
-            let host = run(config, process, &Serves::ThisProcess(signals))?;
+            let serves = Serves::ThisProcess(signals);
+            let host = run(config, process, &serves, links::open(config, &serves, sys::now())?)?;
             DESCENDANTS.fill(host.address().variable_value().as_encoded_bytes());
             Ok(Place::Here(host))
         }
@@ -278,10 +279,17 @@ fn start_comments(config: &Config) {
     }
 }
 
-/// Makes this process, which has no sockets of its own, the host of others. The error is a sentence for a person.
-pub fn serve(config: &Config) -> Result<&'static Host, String> {
+/// Opens the link of `config`, for `serve`; the files of a trace and a capture are not touched. The error is a sentence
+/// for a person.
+pub fn open_link(config: &Config) -> Result<Attached, String> {
     log::start(config.log);
-    run(config, sys::process_id(), &Serves::Others)
+    links::open(config, &Serves::Others, sys::now())
+}
+
+/// Makes this process, which has no sockets of its own, the host of others, on that link. The error is a sentence for a
+/// person.
+pub fn serve(config: &Config, attached: Attached) -> Result<&'static Host, String> {
+    run(config, sys::process_id(), &Serves::Others, attached)
 }
 
 /// Whose sockets a host makes in the first place.
@@ -322,8 +330,13 @@ impl Serves<'_> {
     }
 }
 
-fn run(config: &Config, process: u32, serves: &Serves<'_>) -> Result<&'static Host, String> {
-    let host: &'static Host = Box::leak(Box::new(build(config, process, serves)?));
+fn run(
+    config: &Config,
+    process: u32,
+    serves: &Serves<'_>,
+    attached: Attached,
+) -> Result<&'static Host, String> {
+    let host: &'static Host = Box::leak(Box::new(build(config, process, serves, attached)?));
     host.lock().step();
     // Once the thread runs it has the host for ever; if it does not, the host is leaked, descriptors and all, since
     // there is no process worth saving without a thread to be had.
@@ -333,11 +346,12 @@ fn run(config: &Config, process: u32, serves: &Serves<'_>) -> Result<&'static Ho
     Ok(host)
 }
 
-fn build(config: &Config, process: u32, serves: &Serves<'_>) -> Result<Host, String> {
+fn build(config: &Config, process: u32, serves: &Serves<'_>, attached: Attached) -> Result<Host, String> {
     start_trace(config)?;
     start_comments(config);
     let now = sys::now();
-    let Attached { link, addressing, mtu } = links::open(config, serves, now)?;
+    let Attached { link, addressing, mtu } = attached;
+    let link = links::captured(link, config)?;
     let capabilities = link.capabilities();
     let mut engine = Engine::new(
         Settings {

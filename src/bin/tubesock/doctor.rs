@@ -66,7 +66,8 @@ fn library() -> Finding {
     }
 }
 
-/// Those of the command line and of the environment, and whether the link that they name can be had, with what is published.
+/// Those of the command line and of the environment, and whether the link that they name can be had, with what is
+/// published.
 fn settings(flags: &SettingFlags, shared: Option<&Path>) -> Vec<Finding> {
     const SUBJECT: &str = "settings";
     // The files that this makes it removes again.

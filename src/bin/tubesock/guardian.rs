@@ -11,7 +11,8 @@
 //! * The host has a process group of its own from when there is a program: who kills the whole group, as timeout(1) does, does not
 //!   kill both. The program is in the guardian's, which is the terminal's; and so is the host before, whom an interrupt from there
 //!   ends while it waits for its network.
-//! * The guardian passes signals on to the host, also those of the terminal's keys, and ends as the host ended. It has neither sockets nor threads.
+//! * The guardian passes signals on to the host, also those of the terminal's keys, and ends as the host ended. It has
+//!   neither sockets nor threads.
 //!
 //! Limits: what runs as another user, whom this one may not kill, is left; and where there is no /proc, all but the program.
 

@@ -45,11 +45,15 @@ pub(crate) fn serve(settings: &SettingFlags, path: &Path) -> Result<ExitCode, Fa
         )));
     }
     config.check().map_err(setting)?;
-    settings.open_files(&config)?.take()?;
+    let files = settings.open_files(&config)?;
     descriptors::claim_process();
     let awaited = Awaited::block(&ENDS);
     // The network may be long in coming, and there is nothing to be put in order if it does not.
-    let host = awaited.let_ends_through(|| host::serve(&config)).map_err(setting)?;
+    let host = awaited.let_ends_through(|| {
+        let link = host::open_link(&config).map_err(setting)?;
+        files.take()?;
+        host::serve(&config, link).map_err(setting)
+    })?;
     let entrance =
         Entrance::make(&path, SocketType::DGRAM).map_err(|problem| setting(format!("--listen {problem}")))?;
     host.open_entrance(&entrance)
@@ -82,8 +86,8 @@ pub(crate) fn shared(flag: Option<&Path>, config: &Config) -> Result<Option<Host
         ..Config::default()
     };
     if *config != its_own {
-        let message = "only --log, --trace and --capture-calls go with a host that runs already; give link, capture and \
-                       publish to 'tubesock host', or leave --host and TUBESOCK_HOST out";
+        let message = "only --log, --trace and --capture-calls go with a host that runs already; give link, capture \
+                       and publish to 'tubesock host', or leave --host and TUBESOCK_HOST out";
         return Err(setting(message.into()));
     }
     let name = if flag.is_some() { "--host" } else { HOST_VARIABLE };

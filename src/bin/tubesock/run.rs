@@ -47,16 +47,20 @@ pub(crate) fn run(
 ) -> Result<ExitCode, Failure> {
     let Settled { config, shared, files } = settle(settings, shared)?;
     let mut prepared = prepare(&config, command)?;
-    files.take()?;
     if let Some(host) = shared {
+        files.take()?;
         return Err(not_started(&command[0], &shared_host::join(host, config, prepared)));
     }
     // For as long as the process lives: the child that becomes the program needs it too.
     let blocked = [&PASSED_ON[..], &[libc::SIGCHLD, libc::SIGTTOU]].concat();
     let awaited: &Awaited = Box::leak(Box::new(Awaited::block(&blocked)));
     match guardian::split()? {
-        Part::Guardian(host, others) => Ok(guardian::watch(host, &others, awaited)),
-        Part::Host(guardian) => serve(guardian, awaited, config, &mut prepared, &command[0]),
+        Part::Guardian(host, others) => {
+            // They are the host's.
+            std::mem::forget(files);
+            Ok(guardian::watch(host, &others, awaited))
+        }
+        Part::Host(guardian) => serve(guardian, awaited, config, files, &mut prepared, &command[0]),
     }
 }
 
@@ -65,6 +69,7 @@ fn serve(
     guardian: Guardian,
     awaited: &'static Awaited,
     config: Config,
+    files: Files,
     prepared: &mut Command,
     name: &OsStr,
 ) -> Result<ExitCode, Failure> {
@@ -74,7 +79,11 @@ fn serve(
     };
     let limits = descriptors::claim_process();
     // The network may be long in coming, and there is nothing to be put in order if it does not.
-    let host = awaited.let_ends_through(|| host::serve(&config)).map_err(not_served)?;
+    let host = awaited.let_ends_through(|| {
+        let link = host::open_link(&config).map_err(not_served)?;
+        files.take()?;
+        host::serve(&config, link).map_err(not_served)
+    })?;
     if let Some(HostAddress::Tree(_)) = config.host {
         tracing::warn!(
             "this is within another 'tubesock run', and leaves its network: the link of this one is the machine's"
