@@ -30,7 +30,7 @@ const REQUEST: usize = 128;
 const ANSWER: usize = 8192;
 const LARGE_ANSWER: usize = 128 * 1024;
 /// How long signals wait for a host that is silent.
-const SILENCE: Duration = Duration::from_secs(1);
+pub(super) const SILENCE: Duration = Duration::from_secs(1);
 
 /// A near end for a new socket.
 pub(super) fn open(at: &Address, domain: Domain, kind: Kind, flags: SocketFlags) -> Result<Owned> {
@@ -89,7 +89,12 @@ pub(super) fn await_delivery(identity: &Identity, patience: Duration) -> Result<
     on_roads_to(identity, |roads| post(roads, message, &[], &[reply.as_fd()], None, &Blocked::all()))?;
     // Only the host has it now, and lets go of it when it is time.
     drop(reply);
-    let mut fds = [PollFd::new(&answers, PollFlags::IN)];
+    await_end(&answers, patience)
+}
+
+/// Waits until nobody has the other end of a pair any more, `patience` is over or a signal comes.
+pub(super) fn await_end(answers: &Owned, patience: Duration) -> Result<()> {
+    let mut fds = [PollFd::new(answers, PollFlags::IN)];
     let patience = Timespec { tv_sec: patience.as_secs().cast_signed(), tv_nsec: 0 };
     poll(&mut fds, Some(&patience))?;
     Ok(())
@@ -198,7 +203,7 @@ pub(super) fn post_from(
 }
 
 /// What an answer says.
-fn answered(bytes: &[u8], [near, _]: [Option<Owned>; DESCRIPTORS]) -> Result<Answered> {
+fn answered(bytes: &[u8], [near, ..]: [Option<Owned>; DESCRIPTORS]) -> Result<Answered> {
     if bytes.is_empty() {
         return Err(GONE);
     }

@@ -15,8 +15,8 @@
 //!   (`Bridge::is_true`): dup, fork, exec and SCM_RIGHTS pass the right on, and nothing else does.
 //! * A socket is opened for whoever knows the secret; the table is shown to the user of the host, and to root.
 //! * A host that is shared (`tubesock host`) has a second control socket, with a path. Who may write to that file may open
-//!   sockets without the secret, from other network namespaces too. One without a path has an outpost in each that a process of
-//!   its left for (`namespaces`), for what is asked about sockets.
+//!   sockets without the secret, from other network namespaces too. One without a path has an outpost in each that a
+//!   process of its left for (`namespaces`), for what is asked about sockets.
 //! * The name of the socket has the token of the host, which every near end bears: holding one is enough to find the
 //!   host. Anybody in the network namespace can send to it; what does not decode, or has no right, is dropped.
 //!
@@ -75,8 +75,9 @@ pub(super) enum Message {
     Table,
     /// What is done to packets on the link, in words that come behind: it is changed where there are any. Answered in words.
     Impair,
-    /// Who says this has left the network namespace, and sends an outpost of the host's and its own pidfd. Not answered.
-    Away { secret: Secret },
+    /// This thread has left for another network namespace, and sends an outpost of the host's and the pidfd of its
+    /// process. Answered by the end of the reply end.
+    Away { secret: Secret, thread: i32 },
     /// A near end of this socket was closed, perhaps the last. Not answered.
     Closed(SocketId),
     /// Near ends were closed that nobody looked at. Not answered.
@@ -182,7 +183,7 @@ pub(super) fn serve_outposts(inner: &mut Inner) {
 }
 
 fn answer(inner: &mut Inner, buffer: &[u8], arrived: Arrived) {
-    let [reply, near] = arrived.descriptors;
+    let [reply, near, process] = arrived.descriptors;
     let (build, rest) = buffer[..arrived.length].split_at(BUILD.len().min(arrived.length));
     if let Some(reply) = reply.as_ref().filter(|_| build != BUILD && build.iter().all(u8::is_ascii_hexdigit))
     {
@@ -194,10 +195,10 @@ fn answer(inner: &mut Inner, buffer: &[u8], arrived: Arrived) {
         return;
     };
     let answered = match message {
-        Message::Away { secret } => {
-            if let (true, Some(socket), Some(process)) = (secret == inner.control.secret, reply, near) {
-                let outpost = Outpost::new(socket, process, inner.control.token, inner.bridge.interest());
-                inner.control.outposts.extend(outpost);
+        Message::Away { secret, thread } => {
+            if let (true, Some(socket), Some(process)) = (secret == inner.control.secret, near, process) {
+                let outpost = Outpost::new(socket, process, thread);
+                outpost.join(&mut inner.control.outposts, inner.control.token, inner.bridge.interest());
             }
             return;
         }

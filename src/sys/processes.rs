@@ -1,5 +1,7 @@
 //! Processes: a copy of this one, the children of one, and an end to all that descends from this one.
 
+use rustix::fd::AsFd;
+use rustix::fs::{fstat, fstatfs};
 use rustix::io::{Errno, Result};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 
@@ -19,6 +21,13 @@ pub unsafe fn fork() -> Result<Option<Pid>> {
 pub fn group() -> Option<Pid> {
     // SAFETY: the call takes nothing, and cannot fail.
     Pid::from_raw(unsafe { libc::getpgrp() })
+}
+
+/// What the kernel knows the process of a pidfd by, and never another, in whatever pid namespace (Linux 6.9).
+pub fn inode(pidfd: impl AsFd) -> Option<u64> {
+    const PID_FS_MAGIC: i64 = 0x5049_4446;
+    let is_told = fstatfs(&pidfd).is_ok_and(|system| system.f_type == PID_FS_MAGIC);
+    fstat(&pidfd).ok().filter(|_| is_told).map(|status| status.st_ino)
 }
 
 /// The children of a process, as far as /proc shows them (proc(5), children).

@@ -64,7 +64,7 @@ pub fn message_pair() -> Result<(Owned, Owned)> {
 }
 
 /// Descriptors that one message may carry.
-pub const DESCRIPTORS: usize = 2;
+pub const DESCRIPTORS: usize = 3;
 
 /// Sends a message in two parts, with descriptors (SCM_RIGHTS), to `to` or to the peer; without SIGPIPE.
 pub fn send_message(
@@ -369,6 +369,17 @@ fn set_option(fd: impl AsFd, name: i32, mut value: [u8; 16]) {
 /// What the kernel knows a socket by, and never another, in whatever network namespace (SO_COOKIE; Linux 5.4).
 pub fn cookie(fd: impl AsFd) -> Result<u64> {
     Ok(sockopt::socket_cookie(fd)?)
+}
+
+/// What the kernel knows the network namespace of a socket by (SO_NETNS_COOKIE; Linux 5.14).
+pub fn namespace(fd: impl AsFd) -> Option<u64> {
+    let mut cookie = 0u64;
+    let mut length = size_of_val(&cookie) as u32;
+    let (fd, place) = (fd.as_fd().as_raw_fd(), &raw mut cookie);
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_NETNS_COOKIE);
+    // SAFETY: a place and its length, both ours.
+    let result: i32 = unsafe { crate::system_call!(SYS_getsockopt, fd, level, name, place, &raw mut length) };
+    (result == 0).then_some(cookie)
 }
 
 /// What sock_diag(7) knows a socket by.

@@ -3,7 +3,7 @@
 use crate::support::PYTHON;
 use crate::support::command::{Outcome, Program};
 use crate::support::http::HttpServer;
-use crate::support::network::Directory;
+use crate::support::network::{Directory, in_namespace};
 use crate::support::stack::Stack;
 use crate::support::stream::Stream;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -114,6 +114,16 @@ fn a_daemon_hears_signals_when_its_program_has_ended() {
 fn children(process: Pid) -> Vec<Pid> {
     let list = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).expect("proc(5)");
     list.split_whitespace().filter_map(|number| Pid::from_raw(number.parse().ok()?)).collect()
+}
+
+/// Who goes on to another network namespace lets go of the one before, and who comes back of all: the host keeps no
+/// descriptors for them. New sockets are for the host's own namespace.
+#[test]
+fn sockets_in_other_network_namespaces() {
+    let script = include_str!("python/processes/namespaces.py");
+    let program = Program::new(PYTHON).args(["-c", script]).on(&Stack::run());
+    let outcome = program.inside(in_namespace("exec \"$@\"")).run().success();
+    assert_eq!(outcome.text(), "EACCES 2\nEACCES 2\na socket 0\n", "{outcome}");
 }
 
 /// There the kernel does not say which process the host is.

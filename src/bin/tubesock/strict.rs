@@ -137,7 +137,7 @@ impl Confinement {
         let mut descriptors = [const { None }; unix::DESCRIPTORS];
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
         let received = unix::receive_message(&self.parent, &mut [0], &mut descriptors, flags);
-        let [listener, _] = descriptors;
+        let [listener, ..] = descriptors;
         let started = listener.filter(|_| received.is_ok()).map(|listener| {
             std::thread::Builder::new().name("strict".into()).spawn(move || answer_all(&listener))
         });
