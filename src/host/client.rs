@@ -66,13 +66,15 @@ fn on_roads_to<T>(identity: &Identity, go: impl FnOnce(&[SocketAddrUnix]) -> Res
 /// Says something about a socket that is not answered. When the host has gone nobody needs to hear it.
 pub(super) fn tell_of(identity: &Identity, message: Message) {
     let signals = Blocked::all();
-    let _ = on_roads_to(identity, |roads| post(roads, message, &[], &[], None, &signals));
+    let wait = Wait { signals: &signals, patience: None };
+    let _ = on_roads_to(identity, |roads| post(&asker()?, roads, message, &[], &[], wait));
 }
 
 /// Likewise, about none.
 pub(super) fn tell(at: &Address, message: Message) {
     let signals = Blocked::all();
-    let _ = address(at).and_then(|road| post(&[road], message, &[], &[], None, &signals));
+    let wait = Wait { signals: &signals, patience: None };
+    let _ = address(at).and_then(|road| post(&asker()?, &[road], message, &[], &[], wait));
 }
 
 /// Says what this process did. When the host has gone nobody needs to hear it.
@@ -86,7 +88,10 @@ pub(super) fn comment(at: &Address, call: &str) {
 pub(super) fn await_delivery(identity: &Identity, patience: Duration) -> Result<()> {
     let (answers, reply) = unix::message_pair()?;
     let message = Message::Delivered(identity.id);
-    on_roads_to(identity, |roads| post(roads, message, &[], &[reply.as_fd()], None, &Blocked::all()))?;
+    on_roads_to(identity, |roads| {
+        let wait = Wait { signals: &Blocked::all(), patience: None };
+        post(&asker()?, roads, message, &[], &[reply.as_fd()], wait)
+    })?;
     // Only the host has it now, and lets go of it when it is time.
     drop(reply);
     await_end(&answers, patience)
@@ -117,80 +122,81 @@ pub(super) fn exchange(
     patience: Option<Duration>,
 ) -> Result<Answered> {
     let signals = Blocked::all();
+    let wait = Wait { signals: &signals, patience };
     let (answers, reply) = unix::message_pair()?;
     let descriptors = [reply.as_fd(), near.unwrap_or(reply.as_fd())];
     let descriptors = if near.is_some() { &descriptors[..] } else { &descriptors[..1] };
-    post(roads, message, payload, descriptors, patience, &signals)?;
+    post(&asker()?, roads, message, payload, descriptors, wait)?;
     // Only the host has it now: its end is the end of the host.
     drop(reply);
-    sockopt::set_socket_timeout(&answers, Timeout::Recv, Some(patience.unwrap_or(SILENCE)))?;
-    let wait = |buffer: &mut [u8]| {
+    sockopt::set_socket_timeout(&answers, Timeout::Recv, Some(wait.turn()))?;
+    let receive = |buffer: &mut [u8]| {
         let mut descriptors = [const { None }; DESCRIPTORS];
-        let length = persist(patience, &signals, || {
-            unix::receive_message(&answers, buffer, &mut descriptors, RecvFlags::empty())
-        })?;
+        let length =
+            wait.persist(|| unix::receive_message(&answers, buffer, &mut descriptors, RecvFlags::empty()))?;
         answered(&buffer[..length], descriptors)
     };
     match message {
         Message::Ask(Request::NextReport | Request::NextDatagram { .. }) | Message::Network { .. } => {
-            wait(&mut vec![0; LARGE_ANSWER])
+            receive(&mut vec![0; LARGE_ANSWER])
         }
-        _ => wait(&mut [0; ANSWER]),
+        _ => receive(&mut [0; ANSWER]),
     }
 }
 
-/// Does what gives up with EAGAIN after a while, again and again unless there is a `patience`, and lets signals through
-/// meanwhile.
-fn persist<T>(
-    patience: Option<Duration>,
-    signals: &Blocked,
-    mut attempt: impl FnMut() -> Result<T, Errno>,
-) -> Result<T, Errno> {
-    loop {
-        match attempt() {
-            Err(Errno::AGAIN) if patience.is_none() => signals.pass(),
-            // This process was stopped, and goes on (signal(7)).
-            Err(Errno::INTR) => {}
-            done => return done,
+/// How a host is waited for, with signals blocked.
+#[derive(Clone, Copy)]
+pub(super) struct Wait<'a> {
+    pub(super) signals: &'a Blocked,
+    /// For ever without one: then signals get through between two turns.
+    pub(super) patience: Option<Duration>,
+}
+
+impl Wait<'_> {
+    /// The time-out of a socket that is waited at.
+    fn turn(self) -> Duration {
+        self.patience.unwrap_or(SILENCE)
+    }
+
+    /// Does what gives up with EAGAIN after a turn.
+    fn persist<T>(self, mut attempt: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+        loop {
+            match attempt() {
+                Err(Errno::AGAIN) if self.patience.is_none() => self.signals.pass(),
+                // This process was stopped, and goes on (signal(7)).
+                Err(Errno::INTR) => {}
+                done => return done,
+            }
         }
     }
 }
 
-/// Sends a message on the first of `roads` that leads to a host.
-fn post(
+/// A socket to ask a host from.
+pub(super) fn asker() -> Result<Owned> {
+    unix::socket(SocketType::DGRAM, SocketFlags::CLOEXEC)
+}
+
+/// Sends a message from `asker` on the first of `roads` that leads to a host.
+pub(super) fn post(
+    asker: &Owned,
     roads: &[SocketAddrUnix],
     message: Message,
     payload: &[u8],
     descriptors: &[BorrowedFd<'_>],
-    patience: Option<Duration>,
-    signals: &Blocked,
-) -> Result<()> {
-    let socket = unix::socket(SocketType::DGRAM, SocketFlags::CLOEXEC)?;
-    post_from(&socket, roads, message, payload, descriptors, patience, signals)
-}
-
-/// The same, from a socket that is there already.
-pub(super) fn post_from(
-    socket: &Owned,
-    roads: &[SocketAddrUnix],
-    message: Message,
-    payload: &[u8],
-    descriptors: &[BorrowedFd<'_>],
-    patience: Option<Duration>,
-    signals: &Blocked,
+    wait: Wait<'_>,
 ) -> Result<()> {
     let mut space = [0; BUILD.len() + REQUEST];
     let (build, rest) = space.split_at_mut(BUILD.len());
     build.copy_from_slice(&BUILD);
     let length = postcard::to_slice(&message, rest).map_err(|_| Error::InvalidArgument)?.len();
     let bytes = &space[..BUILD.len() + length];
-    let send = |road, flags| unix::send_message(socket, Some(road), [bytes, payload], descriptors, flags);
+    let send = |road, flags| unix::send_message(asker, Some(road), [bytes, payload], descriptors, flags);
     for road in roads {
         let sent = match send(road, SendFlags::DONTWAIT) {
             // Its queue is full.
             Err(Errno::AGAIN) => {
-                sockopt::set_socket_timeout(socket, Timeout::Send, Some(patience.unwrap_or(SILENCE)))?;
-                persist(patience, signals, || send(road, SendFlags::empty()))
+                sockopt::set_socket_timeout(asker, Timeout::Send, Some(wait.turn()))?;
+                wait.persist(|| send(road, SendFlags::empty()))
             }
             sent => sent,
         };

@@ -37,7 +37,7 @@ use crate::sys::{processes, unix};
 use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
-use rustix::net::{SocketFlags, SocketType, sockopt};
+use rustix::net::{SocketType, sockopt};
 use rustix::process::{PidfdFlags, pidfd_open};
 
 /// What a process has in hand while it changes its network namespace. Allocates nothing.
@@ -52,8 +52,7 @@ impl Departure {
     pub fn begin() -> Option<Departure> {
         match Host::running().map(Host::address).or_else(elsewhere)? {
             Address::Tree(key) | Address::Process(key) => {
-                let way = unix::socket(SocketType::DGRAM, SocketFlags::CLOEXEC).ok()?;
-                Some(Departure { way, key: *key })
+                Some(Departure { way: client::asker().ok()?, key: *key })
             }
             Address::Path(_) => None,
         }
@@ -66,7 +65,7 @@ impl Departure {
     }
 
     fn tell(&self, signals: &Blocked) -> Result<()> {
-        let outpost = unix::socket(SocketType::DGRAM, SocketFlags::CLOEXEC)?;
+        let outpost = client::asker()?;
         // Somebody has the name where somebody left for before, and the host where it is.
         let _ = unix::bind(&outpost, &control_name(self.key.token));
         let process = Owned::from(pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?);
@@ -77,7 +76,8 @@ impl Departure {
         let road = client::name(self.key.token)?;
         let (answers, reply) = unix::message_pair()?;
         let descriptors = [reply.as_fd(), outpost.as_fd(), process.as_fd()];
-        client::post_from(&self.way, &[road], message, &[], &descriptors, None, signals)?;
+        let wait = client::Wait { signals, patience: None };
+        client::post(&self.way, &[road], message, &[], &descriptors, wait)?;
         // What was left is given up before this thread comes to it again, and wants the name.
         drop(reply);
         client::await_end(&answers, client::SILENCE)
