@@ -30,12 +30,6 @@ static void execute(const char *name, char *first, char *second)
     _exit(1);
 }
 
-static pid_t child(void)
-{
-    fflush(NULL);
-    return (pid_t)MUST(fork());
-}
-
 /* What an executed program does with a connection it finds. */
 static void connection_found(const char *who, int fd)
 {
@@ -71,7 +65,7 @@ static void accepted_connection(void)
 
     connection(AF_INET, ends);
     MUST(send(ends[0], "question", 8, 0));
-    other = child();
+    other = forked_child();
     if (other == 0)
         execute("+found_by_number", number(0, ends[1]), NULL);
     close(ends[1]);
@@ -86,7 +80,7 @@ static void connection_of_oneself(void)
     pid_t other;
 
     marker = listener(AF_INET, 4);
-    other = child();
+    other = forked_child();
     if (other == 0) {
         ends[0] = connected_to(marker);
         execute("+found_by_number", number(0, ends[0]), NULL);
@@ -109,7 +103,7 @@ static void listener_found(void)
 static void listening(void)
 {
     int fd = listener(AF_INET, 4), client;
-    pid_t other = child();
+    pid_t other = forked_child();
 
     if (other == 0)
         execute("+listener_found", number(0, fd), NULL);
@@ -137,7 +131,7 @@ static void datagrams_found(void)
 static void datagrams(void)
 {
     int server = bound_to(AF_INET, SOCK_DGRAM, loopback(AF_INET, 0)), client = connected_to(server);
-    pid_t other = child();
+    pid_t other = forked_child();
     char bytes[16];
 
     if (other == 0)
@@ -159,7 +153,7 @@ static void close_on_exec(void)
 {
     int plain = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
     int flagged = (int)MUST(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    pid_t other = child();
+    pid_t other = forked_child();
 
     if (other == 0)
         execute("+not_closed_on_exec", number(0, plain), number(1, flagged));
@@ -170,7 +164,7 @@ static void close_on_exec(void)
 static void closed_by_exec(void)
 {
     int marker = listener(AF_INET, 4), accepted;
-    pid_t other = child();
+    pid_t other = forked_child();
 
     if (other == 0) {
         int fd = connected_to(marker);
@@ -210,7 +204,7 @@ static void as_standard_streams(void)
 
     connection(AF_INET, ends);
     facts = (int)MUST(dup(1));
-    other = child();
+    other = forked_child();
     if (other == 0) {
         for (int fd = 0; fd < 3; fd++)
             MUST(dup2(ends[1], fd));
@@ -231,7 +225,7 @@ static void shell_as_server(void)
     pid_t other;
 
     connection(AF_INET, ends);
-    other = child();
+    other = forked_child();
     if (other == 0) {
         MUST(dup2(ends[1], 0));
         MUST(dup2(ends[1], 1));
@@ -347,7 +341,7 @@ static void daemonized(void)
     char byte = '?';
 
     MUST(pipe(report));
-    other = child();
+    other = forked_child();
     if (other == 0) {
         facts_to = (int)MUST(dup(1));
         if (daemon(0, 0) < 0)

@@ -13,12 +13,6 @@ static const char *so_error(int fd)
     return error ? errno_named(error) : "none";
 }
 
-static pid_t child(void)
-{
-    fflush(NULL);
-    return (pid_t)MUST(fork());
-}
-
 /* Answers with its own number, so that the client knows who it was. */
 static void work(int listening, int number, int requests)
 {
@@ -49,7 +43,7 @@ static char asked(int to)
 static void accepted_in_one_child(void)
 {
     int listening = listener(AF_INET, 8);
-    pid_t worker = child();
+    pid_t worker = forked_child();
 
     if (worker == 0)
         work(listening, 7, 3);
@@ -67,7 +61,7 @@ static void accepted_in_four_children(void)
     int answers[WORKERS] = {0}, wrong = 0;
 
     for (int i = 0; i < WORKERS; i++)
-        if ((workers[i] = child()) == 0)
+        if ((workers[i] = forked_child()) == 0)
             work(listening, i, REQUESTS);
     for (int i = 0; i < WORKERS * REQUESTS; i++) {
         int who = asked(listening) - '0';
@@ -91,7 +85,7 @@ static void accepted_after_the_parent_closed(void)
 {
     int listening = listener(AF_INET, 8);
     union address address = loopback(AF_INET, port_of(listening));
-    pid_t worker = child();
+    pid_t worker = forked_child();
     char answer = '?';
     int fd;
 
@@ -116,14 +110,14 @@ static void accepted_after_the_parent_ended(void)
 
     MUST(pipe(report));
     MUST(pipe(ready));
-    if (child() == 0) {
+    if (forked_child() == 0) {
         int listening = listener(AF_INET, 8);
 
-        if (child() == 0) {
+        if (forked_child() == 0) {
             /* The parent is gone when its end of the pipe is. */
             close(ready[1]);
             (void)!read(ready[0], &byte, 1);
-            if (child() == 0)
+            if (forked_child() == 0)
                 work(listening, 5, 1);
             fact("answer", "%c", asked(listening));
             _exit(0);
@@ -143,7 +137,7 @@ static void used_in_the_child(void)
     pid_t other;
 
     connection(AF_INET, ends);
-    other = child();
+    other = forked_child();
     if (other == 0) {
         char bytes[16];
         int one = 1, value = 0;
@@ -176,7 +170,7 @@ static void connected_in_the_child(void)
     int listening = listener(AF_INET, 8);
     union address address = loopback(AF_INET, port_of(listening));
     int fd = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
-    pid_t other = child();
+    pid_t other = forked_child();
     char byte = '?';
     int accepted;
 
@@ -202,7 +196,7 @@ static void bound_in_the_child(void)
 {
     int fd = (int)MUST(socket(AF_INET, SOCK_STREAM, 0));
     union address address = loopback(AF_INET, 0);
-    pid_t other = child();
+    pid_t other = forked_child();
 
     if (other == 0) {
         fact("child, bind", "%s", outcome(bind(fd, &address.any, sizeof address.v4)));
@@ -223,7 +217,7 @@ static void made_in_the_child(void)
 {
     int listening = listener(AF_INET, 8);
     union address address = loopback(AF_INET, port_of(listening));
-    pid_t other = child();
+    pid_t other = forked_child();
     char bytes[8];
     int fd;
 
@@ -253,7 +247,7 @@ static void closed_by_one_of_two(void)
 
     connection(AF_INET, ends);
     MUST(pipe(go));
-    other = child();
+    other = forked_child();
     if (other == 0) {
         close(go[1]);
         (void)!read(go[0], &byte, 1);
@@ -277,7 +271,7 @@ static void killed(void)
 
     connection(AF_INET, ends);
     MUST(pipe(go));
-    other = child();
+    other = forked_child();
     if (other == 0) {
         fact("child, send", "%s", outcome(send(ends[0], "last words", 10, MSG_NOSIGNAL)));
         close(go[1]);
@@ -301,7 +295,7 @@ static void inherited_epoll(void)
 
     set_nonblocking(listening);
     MUST(epoll_ctl(set, EPOLL_CTL_ADD, listening, &event));
-    other = child();
+    other = forked_child();
     if (other == 0) {
         fact("child, epoll_wait", "%s", outcome(epoll_wait(set, &event, 1, PATIENCE_MS)));
         fact("child, accept", "%s", success(accept(listening, NULL, NULL)));
@@ -318,7 +312,7 @@ static void datagrams(void)
     char bytes[16];
 
     datagram_pair(AF_INET, ends);
-    other = child();
+    other = forked_child();
     if (other == 0) {
         await(ends[1], POLLIN);
         fact("child, recv", "%s", received(bytes, recv(ends[1], bytes, sizeof bytes, MSG_DONTWAIT)));
@@ -337,7 +331,7 @@ static void unconnected_datagrams(void)
     int client = bound_to(AF_INET, SOCK_DGRAM, loopback(AF_INET, 0));
     union address to = loopback(AF_INET, port_of(server)), from;
     socklen_t length = sizeof from;
-    pid_t other = child();
+    pid_t other = forked_child();
     char bytes[16];
 
     if (other == 0) {
@@ -357,10 +351,10 @@ static void unconnected_datagrams(void)
 static void generations(void)
 {
     int listening = listener(AF_INET, 8);
-    pid_t first = child();
+    pid_t first = forked_child();
 
     if (first == 0) {
-        pid_t second = child();
+        pid_t second = forked_child();
 
         if (second == 0)
             work(listening, 2, 1);

@@ -37,15 +37,9 @@ static void be_asked(int fd, pid_t child)
     fact("child", "%s", end_of(child));
 }
 
-static pid_t child(void)
-{
-    fflush(NULL);
-    return (pid_t)MUST(fork());
-}
-
 static pid_t unshared_child(void)
 {
-    pid_t other = child();
+    pid_t other = forked_child();
 
     if (other == 0)
         MUST(unshare(FLAGS));
@@ -103,13 +97,13 @@ static void forked_there(void)
     pid_t other;
 
     connection(AF_INET, ends);
-    other = child();
+    other = forked_child();
     if (other == 0) {
         pid_t user;
 
         close(ends[0]);
         MUST(unshare(FLAGS));
-        user = child();
+        user = forked_child();
         if (user == 0) {
             use(ends[1]);
             _exit(0);
@@ -129,7 +123,7 @@ static void reset_there(void)
     char byte;
 
     connection(AF_INET, ends);
-    other = child();
+    other = forked_child();
     if (other == 0) {
         close(ends[0]);
         MUST(unshare(FLAGS));
@@ -153,7 +147,7 @@ static void datagrams(void)
     char bytes[16];
 
     datagram_pair(AF_INET, ends);
-    other = child();
+    other = forked_child();
     if (other == 0) {
         close(ends[0]);
         MUST(unshare(FLAGS));
@@ -173,7 +167,7 @@ static void datagrams(void)
 static void accepts_there(void)
 {
     int listening = listener(AF_INET, 4), fd;
-    pid_t other = child();
+    pid_t other = forked_child();
     char bytes[16];
 
     if (other == 0) {

@@ -146,6 +146,12 @@ bool await_readable(int fd, int bytes)
     return ready >= bytes;
 }
 
+pid_t forked_child(void)
+{
+    fflush(NULL);
+    return (pid_t)MUST(fork());
+}
+
 const char *end_of(pid_t child)
 {
     int status = 0;

@@ -62,6 +62,8 @@ const char *errno_named(int number);
 /* Events of poll(2), and what poll says of a descriptor now. */
 const char *events_named(short events);
 const char *events_of(int fd);
+/* Another process, which the output so far is not in. */
+pid_t forked_child(void);
 /* How a child ended: "exit 0", "signal KILL". Waits for it. */
 const char *end_of(pid_t child);
 /* Ends the process with a fact when `result` is an error. */
